@@ -1,0 +1,75 @@
+"""Gets a Keruta task's work directory ready: clone, documents and install script, concurrently and dependably.
+
+The names are loaded when they are first used, so that the entrypoint can start before all of them are imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from kerutaprep._version import __version__
+
+if TYPE_CHECKING:
+    from kerutaprep.errors import (
+        CredentialsError,
+        DeadlineError,
+        InternalError,
+        LockedError,
+        NotFoundError,
+        PlanError,
+        PrepError,
+        ProtocolError,
+        ScriptError,
+        ScriptTimeoutError,
+        SettingsError,
+        TemporaryError,
+        TransportError,
+        WorkDirError,
+    )
+    from kerutaprep.events import StepEvent
+    from kerutaprep.plan import Step
+    from kerutaprep.preparation import PrepResult, prepare
+    from kerutaprep.report import StepReport
+    from kerutaprep.settings import PrepSettings
+
+__all__ = [
+    "CredentialsError",
+    "DeadlineError",
+    "InternalError",
+    "LockedError",
+    "NotFoundError",
+    "PlanError",
+    "PrepError",
+    "PrepResult",
+    "PrepSettings",
+    "ProtocolError",
+    "ScriptError",
+    "ScriptTimeoutError",
+    "SettingsError",
+    "Step",
+    "StepEvent",
+    "StepReport",
+    "TemporaryError",
+    "TransportError",
+    "WorkDirError",
+    "__version__",
+    "prepare",
+]
+
+_ELSEWHERE = {
+    "PrepResult": "preparation",
+    "PrepSettings": "settings",
+    "Step": "plan",
+    "StepEvent": "events",
+    "StepReport": "report",
+    "prepare": "preparation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_ELSEWHERE.get(name, 'errors')}")
+    value = globals()[name] = getattr(module, name)
+    return value

@@ -1,0 +1,75 @@
+"""The task's documents: downloaded side by side, each published once it is whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from kerutaprep.download import Download
+from kerutaprep.runner import run_together
+from kerutaprep.workspace import disk_errors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kerutaprep.api import KerutaAPI
+    from kerutaprep.events import StepRecord
+    from kerutaprep.retry import RetryPolicy
+    from kerutaprep.settings import PrepSettings
+    from kerutaprep.workspace import Workspace
+
+
+async def download_documents(
+    settings: PrepSettings, workspace: Workspace, api: KerutaAPI, policy: RetryPolicy, record: StepRecord
+) -> None:
+    """Download every document; the first is published as ``README.md``, too.
+
+    Raises:
+        NotFoundError: there is no such document.
+        PrepError: as ``Download.run``.
+    """
+    if not settings.document_ids:
+        record.skip("the task has no documents")
+        return
+    limiter = anyio.CapacityLimiter(settings.max_connections)
+
+    async def one(number: int, document_id: str) -> None:
+        async with limiter:
+            download = Download(
+                api,
+                api.document_path(document_id),
+                lambda: workspace.parts / f"document-{number}",
+                what=f"document {document_id!a}",
+                record=record,
+                ready=workspace.ready.wait,
+            )
+            part = await download.run(policy)
+            await workspace.ready.wait()
+            await anyio.to_thread.run_sync(_publish, workspace, part, number, document_id)
+
+    await run_together(*(partial(one, number, document_id) for number, document_id in enumerate(settings.document_ids)))
+
+
+def _publish(workspace: Workspace, received: Path | None, number: int, document_id: str) -> None:
+    part = received or workspace.parts / f"document-{number}"
+    if received is None:
+        with disk_errors("writing", part):
+            part.write_bytes(b"")
+    if number == 0:
+        readme = workspace.parts / "readme"
+        with disk_errors("writing", readme):
+            _link_or_copy(part, readme)
+        workspace.publish_now(readme, workspace.readme)
+    workspace.publish_now(part, workspace.document(document_id))
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a volume without hard links
+        shutil.copyfile(source, target)

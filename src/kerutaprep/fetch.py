@@ -1,0 +1,145 @@
+"""What a ref is on the remote, and its commits in a git directory: one round of requests for any kind of ref."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from kerutaprep.errors import NotFoundError, ProtocolError
+from kerutaprep.names import is_commit_id
+from kerutaprep.retry import retrying
+from kerutaprep.runner import run_together
+
+if TYPE_CHECKING:
+    from kerutaprep.events import StepRecord
+    from kerutaprep.git import Git
+    from kerutaprep.names import CloneURL
+    from kerutaprep.retry import RetryPolicy
+
+_FETCH = ("fetch", "--progress", "--no-tags", "--no-recurse-submodules", "--no-auto-maintenance")
+_FETCHED = re.compile(r"(?P<id>[0-9a-f]{40,64})\t[^\t]*\t(?:(?P<kind>branch|tag) )?(?:'(?P<name>[^']+)' of )?")
+_SYMREF = re.compile(r"\bHEAD symref-target:refs/heads/(\S+)|\bsymref=HEAD:refs/heads/(\S+)")
+_LS_REMOTE_SYMREF = re.compile(r"^ref: refs/heads/(\S+)\tHEAD$", re.MULTILINE)
+
+
+class Tip(NamedTuple):
+    """A ref as it was found."""
+
+    commit: str
+    kind: Literal["branch", "tag", "other"]
+    """``other`` is a commit id, or a ref outside of ``refs/heads`` and ``refs/tags``."""
+    name: str
+    """The branch's or tag's short name, else the ref or commit id."""
+    object_id: str
+    """The commit, or the annotated tag's own object."""
+    is_default: bool = False
+    """Whether it is what the remote's HEAD names."""
+
+
+class Tips(NamedTuple):
+    """What one run asked for."""
+
+    base: Tip
+    work: Tip | None
+    """The work branch, where the remote has it."""
+
+
+class Remote:
+    """One repository on its server, as one run of one git directory sees it.
+
+    Args:
+        git: runs the commands.
+        url: where the repository is.
+        git_dir: fetches go there.
+        policy: for what fails in transport.
+        record: told of attempts.
+    """
+
+    def __init__(self, git: Git, url: CloneURL, git_dir: Path, policy: RetryPolicy, record: StepRecord) -> None:
+        self._git = git
+        self.url = url
+        self._git_dir = git_dir
+        self._policy = policy
+        self._record = record
+
+    async def fetch(self, ref: str | None, work_branch: str | None, *, depth: int) -> Tips:
+        """Fetch a ref, and a work branch if the remote has it.
+
+        Args:
+            ref: branch, tag, full ref or commit id; None for the remote's default branch.
+            work_branch: looked for at the same time, so that its absence, the usual case, costs no time.
+            depth: commits of history; 0 for all that is missing.
+
+        Raises:
+            NotFoundError: the remote has no such ref, or no commit at all.
+            PrepError: as ``Git.run``.
+        """
+        work_exists = False
+        base: list[Tip] = []
+
+        async def fetch_base() -> None:
+            base.append(await self._fetch_tip(ref, depth))
+
+        async def look_for_work_branch() -> None:
+            nonlocal work_exists
+            listing = await self._remote("ls-remote", self.url.text, f"refs/heads/{work_branch}")
+            work_exists = f"\trefs/heads/{work_branch}\n" in listing
+
+        await run_together(fetch_base, *([look_for_work_branch] if work_branch else []))
+        work = await self._fetch_tip(f"refs/heads/{work_branch}", depth) if work_exists else None
+        return Tips(base[0], work)
+
+    async def _fetch_tip(self, ref: str | None, depth: int) -> Tip:
+        packets = self._git_dir / "kerutaprep-packets"
+        # What the server said of its refs shows which branch HEAD is, and git shows it nowhere else (git(1)).
+        trace = {"GIT_TRACE_PACKET": str(packets)}
+        history = [f"--depth={depth}"] if depth else []
+        packets.unlink(missing_ok=True)
+        try:
+            await self._remote(*_FETCH, *history, self.url.text, ref or "HEAD", extra=trace)
+            said = packets.read_text(errors="replace") if packets.exists() else ""
+        except NotFoundError as error:
+            raise NotFoundError(f"{_ref_in_words(ref)} was not found in {self.url.text}: {error}") from error
+        finally:
+            packets.unlink(missing_ok=True)
+        tip = await self._read_tip(ref)
+        if tip.kind == "tag" and ref == tip.name and f" refs/heads/{ref}\n" in said:
+            return await self._fetch_tip(f"refs/heads/{ref}", depth)  # git prefers the tag, people mean the branch
+        if ref is None:
+            found = _SYMREF.search(said)
+            branch = (found[1] or found[2]) if found else await self._ask_default_branch()
+            if branch:
+                return tip._replace(kind="branch", name=branch, is_default=True)
+        return tip
+
+    async def _read_tip(self, ref: str | None) -> Tip:
+        line = (self._git_dir / "FETCH_HEAD").read_text(errors="surrogateescape").partition("\n")[0]
+        found = _FETCHED.match(line)
+        if not found:
+            raise ProtocolError(f"git fetched {_ref_in_words(ref)} as {line!a}, which makes no sense")
+        commit = await self._git.run("rev-parse", "--verify", "--quiet", f"{found['id']}^{{commit}}", at=self._git_dir)
+        name = found["name"] or commit.strip()
+        if ref and is_commit_id(ref):
+            return Tip(commit.strip(), "other", commit.strip(), found["id"])
+        kind: Literal["branch", "tag", "other"] = "other"
+        if found["kind"] == "branch":
+            kind = "branch"
+        elif found["kind"] == "tag":
+            kind = "tag"
+        return Tip(commit.strip(), kind, name, found["id"])
+
+    async def _ask_default_branch(self) -> str | None:
+        listing = await self._remote("ls-remote", "--symref", self.url.text, "HEAD")
+        found = _LS_REMOTE_SYMREF.search(listing)
+        return found[1] if found else None
+
+    async def _remote(self, *arguments: str, extra: dict[str, str] | None = None) -> str:
+        async def attempt(_number: int) -> str:
+            return await self._git.run(*arguments, at=self._git_dir, url=self.url, extra=extra)
+
+        return await retrying(attempt, self._policy, self._record)
+
+
+def _ref_in_words(ref: str | None) -> str:
+    return f"the ref {ref!a}" if ref else "a default branch with a commit"

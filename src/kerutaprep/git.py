@@ -1,0 +1,333 @@
+"""Running git: a known environment, scoped credentials, progress, and its failures as errors of ours."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shlex
+from collections import deque
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kerutaprep.errors import (
+    CredentialsError,
+    InternalError,
+    NotFoundError,
+    PrepError,
+    ProtocolError,
+    SettingsError,
+    TransportError,
+    WorkDirError,
+)
+from kerutaprep.masking import LineSplitter
+from kerutaprep.process import run_process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from kerutaprep.events import StepRecord
+    from kerutaprep.masking import Masker
+    from kerutaprep.names import CloneURL
+    from kerutaprep.settings import PrepSettings
+
+_LAST_LINES = 8
+_USER_VARIABLE, _PASSWORD_VARIABLE = "KERUTAPREP_GIT_USERNAME", "KERUTAPREP_GIT_PASSWORD"
+_HELPER = f'!f() {{ test "$1" = get && printf "username=%s\\npassword=%s\\n" "${_USER_VARIABLE}" "${_PASSWORD_VARIABLE}"; }}; f'
+_SECRET_VARIABLES = frozenset({"KERUTA_API_TOKEN", "KERUTA_GIT_TOKEN", "KERUTA_REGISTRY_TOKEN"})
+_DROPPED = re.compile(r"GIT_.*|LC_.*|LANG|LANGUAGE|SSH_ASKPASS.*|PAGER|EDITOR|VISUAL|LESS|LV")
+_PROGRESS = re.compile(r"(?:remote: )?(?P<what>[A-Z][a-z]+(?: [a-z]+)*): +(?P<percent>[0-9]{1,3})% \(.*")
+_ALLOWED_PROTOCOLS = "https:http:ssh:git"
+
+# In this order: what decides comes before what merely follows from it. Lower case; git speaks C here.
+_CLASSES: tuple[tuple[type[PrepError], re.Pattern[str], str], ...] = tuple(
+    (error, re.compile("|".join(patterns), re.IGNORECASE), advice)
+    for error, patterns, advice in (
+        (
+            WorkDirError,
+            ("would be overwritten by", "untracked working tree files?", "would lose untracked files"),
+            "a file is in the way of the checkout: move it",
+        ),
+        (
+            WorkDirError,
+            (
+                "no space left on device",
+                "disk quota exceeded",
+                "read-only file system",
+                "unable to (write|create) (new |temporary )?(index |object |sha1 |loose object |pack )?(file|directory)",
+                "insufficient permission for adding an object",
+                "(could not|cannot|unable to) (create|open|mkdir|write|make)[^:]*: (permission|operation|not a dir|is a dir)",
+                "cannot (create|update) .*: (file exists|not a directory|is a directory)",
+                "file write error",
+                "write error: ",
+            ),
+            "the work directory's volume: is there room, and may this user write to it?",
+        ),
+        (
+            CredentialsError,
+            (
+                "authentication failed",
+                "could not read (username|password)",
+                "terminal prompts disabled",
+                r"permission denied \([a-z,-]*(publickey|password|keyboard)",
+                "host key verification failed",
+                "returned error: 40[13]",
+                "invalid (username|credentials)",
+                "permission to .* denied",
+                "remote: .*(access denied|unauthorized|forbidden|deploy key)",
+                "load key .*: (error|invalid|bad)",
+            ),
+            "check KERUTA_GIT_USERNAME and KERUTA_GIT_TOKEN, or the ssh key",
+        ),
+        (
+            NotFoundError,
+            (
+                "returned error: 4(04|10)",
+                "repository .* not found",
+                "repository not found",
+                "does not appear to be a git repository",
+                "does not exist",
+                "access denied or repository not exported",
+                "couldn't find remote ref",
+                "remote branch .* not found",
+                "not our ref",
+                "no such remote ref",
+                "no url found for submodule",
+                "not valid: is this a git repository",
+            ),
+            "check the repository's URL and the ref",
+        ),
+        (
+            ProtocolError,
+            (
+                "certificate verification failed",
+                "ssl certificate problem",
+                "certificate signer not trusted",
+                "transport '.*' not allowed",
+                "mismatched algorithms",
+                "redirect.*not allowed|unable to update url base from redirection",
+            ),
+            "the server's certificate, protocol or redirect",
+        ),
+        (
+            TransportError,
+            (
+                "could not resolve",
+                "name or service not known",
+                "temporary failure in name resolution",
+                "failed to connect",
+                "connection (was )?(refused|reset|closed|timed out)",
+                "couldn't connect",
+                "timed out|timeout",
+                "network is unreachable|no route to host",
+                "early eof|unexpected (disconnect|eof)",
+                "rpc failed",
+                "hung up unexpectedly|remote end hung up",
+                "operation too slow",
+                "returned error: (408|425|429|5[0-9]{2})",
+                "transfer closed|empty reply|recv failure|send failure|broken pipe",
+                "(ssl|tls|gnutls).*(error|handshake|connect)",
+                "invalid index-pack output|index-pack failed|pack has bad object|pack is corrupted|bad pack header",
+                "protocol error: |bad line length|expected flush after|unable to access",
+                "kex_exchange_identification",
+            ),
+            "",
+        ),
+    )
+)
+
+
+class Git:
+    """Git for one run: where it may go, as whom, and who is told of its progress.
+
+    Args:
+        settings: credentials, time-outs and the environment.
+        masker: told of each credential before git gets it.
+        record: the step on whose behalf it runs.
+    """
+
+    def __init__(self, settings: PrepSettings, masker: Masker, record: StepRecord) -> None:
+        self.settings = settings
+        self._masker = masker
+        self._record = record
+
+    async def run(
+        self,
+        *arguments: str,
+        at: Path,
+        url: CloneURL | None = None,
+        work_tree: Path | None = None,
+        extra: Mapping[str, str] | None = None,
+    ) -> str:
+        """Run one git command and give what it wrote to stdout.
+
+        Args:
+            arguments: its words; no secret is ever among them.
+            at: the git directory, or where to start for ``init``.
+            url: for a command that talks to a server: where, so that credentials go there and nowhere else.
+            work_tree: the work tree, for a command that needs one.
+            extra: variables beside the usual ones.
+
+        Raises:
+            PrepError: it failed, classified by its own words, with the last of them.
+        """
+        stdout: list[bytes] = []
+        last_lines: deque[str] = deque(maxlen=_LAST_LINES)
+        stderr = LineSplitter(self._masker, partial(self._heard, last_lines))
+        place = ["--git-dir", str(at), "--work-tree", str(work_tree)] if work_tree else ["--git-dir", str(at)]
+        command = ["git", *(place if arguments[0] != "init" else ()), *arguments]
+        environment = {**self._environment(url), **(extra or {})}
+        try:
+            with self._ssh_key(url, environment):
+                status = await run_process(
+                    command,
+                    environment=environment,
+                    on_stdout=stdout.append,
+                    on_stderr=stderr.feed,
+                    cwd=work_tree or at.parent,
+                    umask=0o002 if self.settings.group_write else -1,
+                )
+        except FileNotFoundError as error:
+            raise SettingsError(f"git can't be started: {error.strerror}; is it on PATH?") from error
+        stderr.close()
+        if status:
+            raise classify(f"git {arguments[0]}", status, list(last_lines))
+        return b"".join(stdout).decode(errors="surrogateescape")
+
+    def _heard(self, last_lines: deque[str], line: str) -> None:
+        found = _PROGRESS.match(line)
+        if found:
+            self._record.progress(f"{found['what'].lower()} {found['percent']} %")
+        elif line.strip():
+            last_lines.append(line.strip())
+
+    def _environment(self, url: CloneURL | None) -> dict[str, str]:
+        inherited = self.settings.environment
+        environment = {
+            name: value
+            for name, value in inherited.items()
+            if not _DROPPED.fullmatch(name) and name not in _SECRET_VARIABLES
+        }
+        environment |= {
+            "LC_ALL": "C",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_PAGER": "cat",
+            "GIT_LFS_SKIP_SMUDGE": "1",
+            "GIT_ALLOW_PROTOCOL": _ALLOWED_PROTOCOLS + (":file" if url is not None and url.scheme == "file" else ""),
+        }
+        # libcurl takes a plain http proxy from the lower-case name alone, and git its certificates from names of its own.
+        if "http_proxy" not in inherited and inherited.get("HTTP_PROXY"):
+            environment["http_proxy"] = inherited["HTTP_PROXY"]
+        for ours, gits in (("SSL_CERT_FILE", "GIT_SSL_CAINFO"), ("SSL_CERT_DIR", "GIT_SSL_CAPATH")):
+            if inherited.get(ours):
+                environment[gits] = inherited[ours]
+        config = [*self._config(), *self._credentials(url, environment)]
+        return environment | environment_config(config)
+
+    def _config(self) -> list[tuple[str, str]]:
+        stall = str(math.ceil(self.settings.read_timeout))
+        return [
+            # What could run a command or ask a question.
+            ("core.hooksPath", os.devnull),
+            ("core.fsmonitor", "false"),
+            ("core.askPass", ""),
+            ("credential.helper", ""),
+            # The volume may belong to another user, who is trusted with it by the pod.
+            ("safe.directory", "*"),
+            ("http.lowSpeedLimit", "1"),
+            ("http.lowSpeedTime", stall),
+            ("fetch.unpackLimit", "1"),  # keep the pack: a tenth faster than loose objects
+            ("checkout.workers", "2"),
+            ("gc.auto", "0"),  # maintenance would go on after the call
+            ("maintenance.auto", "false"),
+            ("fetch.recurseSubmodules", "false"),
+            ("submodule.recurse", "false"),
+            ("init.defaultRefFormat", "files"),
+            ("init.defaultBranch", "main"),
+            ("advice.detachedHead", "false"),
+        ]
+
+    def _credentials(self, url: CloneURL | None, environment: dict[str, str]) -> list[tuple[str, str]]:
+        if url is None or url.scheme not in {"http", "https"}:
+            return []
+        username, password = url.username or self.settings.git_username, url.password
+        if password is None:
+            password = self.settings.read_git_token()
+        if password is None and url.username is None:
+            return []
+        if password is None:  # a lone user is how tokens are written: https://TOKEN@host/
+            password = ""
+        username = username or "x-access-token"
+        self._masker.add_login(username, password)
+        environment |= {_USER_VARIABLE: username, _PASSWORD_VARIABLE: password}
+        return [(f"credential.{url.origin}.helper", _HELPER)]
+
+    @contextmanager
+    def _ssh_key(self, url: CloneURL | None, environment: dict[str, str]) -> Iterator[None]:
+        """Set ssh up: never a prompt, only known hosts, and the key from memory, since ssh refuses a file others may read."""
+        if url is None or url.scheme != "ssh":
+            yield
+            return
+        settings = self.settings
+        words = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
+        words += ["-o", f"ConnectTimeout={math.ceil(settings.connect_timeout)}"]
+        words += ["-o", f"ServerAliveInterval={math.ceil(settings.read_timeout / 2)}", "-o", "ServerAliveCountMax=2"]
+        if settings.ssh_known_hosts_file:
+            words += ["-o", f"UserKnownHostsFile={_ssh_quote(settings.ssh_known_hosts_file)}"]
+        descriptor = _in_memory(settings.ssh_key_file) if settings.ssh_key_file else None
+        if descriptor is not None:
+            key = f"/proc/{os.getpid()}/fd/{descriptor}"
+            words += ["-F", "none", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-i", key]
+        environment["GIT_SSH_COMMAND"] = shlex.join(words)
+        environment["GIT_SSH_VARIANT"] = "ssh"
+        try:
+            yield
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+
+
+def _ssh_quote(path: Path) -> str:
+    return '"' + str(path).replace("%", "%%") + '"'
+
+
+def _in_memory(key_file: Path) -> int:
+    """A private copy that no disk ever sees and that ends with the process (memfd_create(2))."""
+    try:
+        key = key_file.read_bytes()
+    except OSError as error:
+        raise CredentialsError(f"the ssh key can't be read from {key_file}: {error.strerror}") from error
+    descriptor = os.memfd_create("kerutaprep-ssh-key")
+    os.fchmod(descriptor, 0o600)
+    os.write(descriptor, key if key.endswith(b"\n") else key + b"\n")
+    return descriptor
+
+
+def environment_config(config: list[tuple[str, str]]) -> dict[str, str]:
+    """Variables that give git its configuration for one call (git-config(1), GIT_CONFIG_COUNT)."""
+    variables = {"GIT_CONFIG_COUNT": str(len(config))}
+    for number, (key, value) in enumerate(config):
+        variables[f"GIT_CONFIG_KEY_{number}"] = key
+        variables[f"GIT_CONFIG_VALUE_{number}"] = value
+    return variables
+
+
+def classify(what: str, status: int, lines: list[str]) -> PrepError:
+    """The error that git's last words stand for; what none of them explains is a bug."""
+    said = " · ".join(_without_hints(lines)) or f"status {status}, without a word"
+    text = "\n".join(lines)
+    for error, pattern, advice in _CLASSES:
+        if pattern.search(text):
+            return error(f"{what}: {said}" + (f" ({advice})" if advice else ""))
+    return InternalError(f"{what} failed with status {status}: {said}")
+
+
+def _without_hints(lines: list[str]) -> list[str]:
+    kept = [
+        line
+        for line in lines
+        if not line.startswith(("hint:", "Please make sure you have", "and the repository exists"))
+    ]
+    return [line.removeprefix("fatal: ").removeprefix("error: ") for line in kept]

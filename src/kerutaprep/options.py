@@ -1,0 +1,154 @@
+"""The settings' names: for each one its flag, its variables and its line of help; and the reading of a command line.
+
+Imports nothing heavy, so that the entrypoint may read its command line before anything else is loaded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Option(NamedTuple):
+    """One setting under all of its names."""
+
+    field: str
+    """The field of ``PrepSettings``."""
+    flag: str | None
+    """None for a secret: a command line is visible to everyone on the machine."""
+    variables: tuple[str, ...]
+    """In order of precedence."""
+    help: str
+    kind: Literal["value", "repeat", "switch"] = "value"
+
+    def __str__(self) -> str:
+        return " / ".join(filter(None, (self.flag, *self.variables)))
+
+    def value_in(self, environment: Mapping[str, str]) -> str | None:
+        """What the environment says; an empty optional variable is unset."""
+        present = [environment[variable] for variable in self.variables if variable in environment]
+        if self.field in EMPTY_IS_A_VALUE:
+            return next(filter(None, present), present[0] if present else None)
+        return next(filter(None, present), None)
+
+
+EMPTY_IS_A_VALUE = frozenset({"document_ids"})
+"""Settings whose empty value says something: this task has no documents."""
+
+REQUIRED = frozenset({"repository_id", "document_ids", "api_url"})
+"""An empty flag for one of these is kept, so that its absence is reported as what it is."""
+
+OPTIONS = (
+    Option("repository_id", "--repository-id", ("KERUTA_REPOSITORY_ID",), "the task's repository in keruta-api"),
+    Option(
+        "document_ids",
+        "--document-id",
+        ("KERUTA_DOCUMENT_ID",),
+        "a document of the task; several: repeat it, or separate them by commas; empty: none",
+        "repeat",
+    ),
+    Option("api_url", "--api-url", ("KERUTA_API_ENDPOINT", "KERUTA_API_URL"), "where keruta-api answers"),
+    Option("work_dir", "--work-dir", ("KERUTA_WORK_DIR",), "the directory to get ready [/work]"),
+    Option("api_token", None, ("KERUTA_API_TOKEN",), "the API's bearer token"),
+    Option("api_token_file", None, ("KERUTA_API_TOKEN_FILE",), "a file with it, read for each attempt"),
+    Option("repository_url", "--repository-url", ("KERUTA_REPOSITORY_URL",), "the clone URL [asked of the API]"),
+    Option("ref", "--ref", ("KERUTA_REPOSITORY_REF",), "a branch, tag or full commit id [the default branch]"),
+    Option("work_branch", "--work-branch", ("KERUTA_WORK_BRANCH",), "a branch to create on the ref, or to continue"),
+    Option("depth", "--depth", ("KERUTA_GIT_DEPTH",), "commits of history; 0: all of it [1]"),
+    Option("submodules", "--submodules", ("KERUTA_GIT_SUBMODULES",), "no, yes or recursive [no]"),
+    Option("lfs", "--lfs", ("KERUTA_GIT_LFS",), "fetch what git-lfs keeps [off]", "switch"),
+    Option("git_cache_dir", "--git-cache-dir", ("KERUTA_GIT_CACHE_DIR",), "bare mirrors that many pods may share"),
+    Option(
+        "sparse_paths",
+        "--sparse-path",
+        ("KERUTA_GIT_SPARSE_PATHS",),
+        "check out only this directory (and those given besides) [all]",
+        "repeat",
+    ),
+    Option("git_username", None, ("KERUTA_GIT_USERNAME", "GIT_USERNAME"), "the git server's user"),
+    Option("git_token", None, ("KERUTA_GIT_TOKEN", "GIT_PASSWORD"), "its password or token"),
+    Option("git_token_file", None, ("KERUTA_GIT_TOKEN_FILE",), "a file with it, read for each attempt"),
+    Option("ssh_key_file", "--ssh-key-file", ("KERUTA_GIT_SSH_KEY_FILE",), "the private key for an ssh URL"),
+    Option(
+        "ssh_known_hosts_file",
+        "--ssh-known-hosts-file",
+        ("KERUTA_GIT_SSH_KNOWN_HOSTS_FILE",),
+        "the host keys that ssh accepts",
+    ),
+    Option("on_existing", "--on-existing", ("KERUTA_ON_EXISTING",), "an existing clone: update, reset, fail [update]"),
+    Option("install_after", "--install-after", ("KERUTA_INSTALL_AFTER",), "script or documents [script]"),
+    Option("script_sha256", "--script-sha256", ("KERUTA_SCRIPT_SHA256",), "run the script only with this digest"),
+    Option("script_timeout", "--script-timeout", ("KERUTA_TIMEOUT",), "seconds that install.sh may run [1800]"),
+    Option("deadline", "--deadline", ("KERUTA_DEADLINE",), "seconds for the whole run [none]"),
+    Option("retries", "--retries", ("KERUTA_RETRY_COUNT",), "attempts after the first [5]"),
+    Option("connect_timeout", "--connect-timeout", ("KERUTA_CONNECT_TIMEOUT",), "seconds to connect [10]"),
+    Option("read_timeout", "--read-timeout", ("KERUTA_READ_TIMEOUT",), "seconds without a byte [30]"),
+    Option("max_connections", "--max-connections", ("KERUTA_MAX_CONNECTIONS",), "to the API, at a time [16]"),
+    Option("group_write", "--group-write", ("KERUTA_GROUP_WRITE",), "make everything group-writable [off]", "switch"),
+    Option("log_level", "--log-level", ("KERUTA_LOG_LEVEL",), "DEBUG, INFO, WARNING or ERROR [INFO]"),
+    Option("log_format", "--log-format", ("KERUTA_LOG_FORMAT",), "auto, text or json [auto]"),
+    Option("termination_log", None, ("KERUTA_TERMINATION_LOG",), "where the pod's last words go"),
+)
+
+BY_FIELD = {option.field: option for option in OPTIONS}
+_BY_FLAG = {option.flag: option for option in OPTIONS if option.flag}
+_SWITCH_WORDS = frozenset({"on", "off", "true", "false", "yes", "no", "1", "0"})
+
+
+def parse_arguments(words: Sequence[str]) -> tuple[dict[str, str | list[str]], list[str]]:
+    """Read ``init``'s command line into settings, and list what it makes no sense of.
+
+    The word after a flag is its value, whatever it starts with; ``--flag=value`` is understood too. A switch may
+    stand alone or with a word such as ``on``. An empty value of an optional flag leaves it unset.
+
+    Returns:
+        the values by field, a list for a repeated flag, and one sentence for each problem.
+    """
+    values: dict[str, str | list[str]] = {}
+    problems: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        flag, equals, value = word.partition("=")
+        option = _BY_FLAG.get(flag)
+        if option is None:
+            problems.append(f"{flag}: no such option" if word.startswith("-") else f"unexpected word {word!r}")
+            continue
+        if not equals:
+            if option.kind == "switch":
+                value = rest.pop(0) if rest and rest[0].lower() in _SWITCH_WORDS else "on"
+            elif not rest:
+                problems.append(f"{option}: its value is missing")
+                continue
+            else:
+                value = rest.pop(0)
+        _store(values, option, value)
+    return values, problems
+
+
+def _store(values: dict[str, str | list[str]], option: Option, value: str) -> None:
+    if option.kind == "repeat":
+        earlier = values.setdefault(option.field, [])
+        assert isinstance(earlier, list)  # noqa: S101 - narrows the type; a repeated flag's value is made a list above
+        if value or option.field in EMPTY_IS_A_VALUE:
+            earlier.extend(split_list(value) if option.field == "document_ids" else [value])
+        elif not earlier:
+            del values[option.field]
+    elif value or option.field in REQUIRED:
+        values[option.field] = value
+
+
+def split_list(text: str) -> list[str]:
+    """What a comma-separated list holds; spaces around an item and empty items do not count."""
+    return [item for item in map(str.strip, text.split(",")) if item]
+
+
+def options_help() -> str:
+    """The table of settings for ``--help``."""
+    lines = []
+    for option in OPTIONS:
+        lines.append(f"  {option.flag or '(no flag)':<24}{', '.join(option.variables)}")
+        lines.append(f"  {'':<24}  {option.help}")
+    return "\n".join(lines)

@@ -1,0 +1,262 @@
+"""``prepare``: puts the plan together, runs it, and leaves the report."""
+
+from __future__ import annotations
+
+import math
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, NamedTuple
+
+import anyio
+import anyio.to_thread
+
+from kerutaprep.api import KerutaAPI, Repository, new_session
+from kerutaprep.documents import download_documents
+from kerutaprep.errors import DeadlineError, LockedError, PrepError
+from kerutaprep.events import EventKind, Recorder, StepEvent
+from kerutaprep.git import Git
+from kerutaprep.install import InstallScript
+from kerutaprep.plan import Plan, Step
+from kerutaprep.preplog import PrepLog
+from kerutaprep.report import StepReport, make_report, write_report
+from kerutaprep.retry import RetryPolicy, retrying
+from kerutaprep.runner import run_plan
+from kerutaprep.settings import mask_login
+from kerutaprep.workspace import Workspace
+from kerutaprep.worktree import Checkout, Worktree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    import aiohttp
+
+    from kerutaprep.events import StepRecord
+    from kerutaprep.report import Outcome, Report
+    from kerutaprep.settings import PrepSettings
+
+STEPS = ("workspace", "repository", "clone", "exclude", "documents", "script", "install")
+"""The steps of every run, in the order in which they are reported."""
+_TERMINATED = 143
+
+
+class PrepResult(NamedTuple):
+    """What a run that succeeded leaves behind."""
+
+    commit: str
+    """The id of the commit that is checked out."""
+    ref: str
+    """The resolved name: of the branch or tag, else the commit id."""
+    seconds: float
+    steps: tuple[StepReport, ...]
+    """As in ``prep.json``."""
+    work_dir: Path
+
+    @property
+    def bytes(self) -> int:
+        """What was downloaded, git's own traffic aside."""
+        return sum(step["bytes"] for step in self.steps)
+
+
+async def prepare(
+    settings: PrepSettings,
+    session: aiohttp.ClientSession | None = None,
+    on_event: Callable[[StepEvent], None] | None = None,
+    extra_steps: Iterable[Step] = (),
+) -> PrepResult:
+    """Get a work directory ready: clone, exclude, documents and install script, as concurrently as they can be.
+
+    Reads no environment, installs no signal handler, configures no logging, never changes the working directory; any
+    number of calls may run at a time. Events are logged to the logger ``kerutaprep``.
+
+    Args:
+        settings: what to do.
+        session: makes the API's requests; it is not closed, and its connection limit holds. None: one of our own.
+        on_event: called with each event of each step, in the event loop.
+        extra_steps: run as part of the plan, waiting for whatever steps they name.
+
+    Returns:
+        what is ready.
+
+    Raises:
+        PlanError: the extra steps don't fit the plan; nothing was touched.
+        PrepError: a step failed; ``errors`` holds each step's error. The report and the log are in ``.keruta``, and no
+            process is left. On cancellation the same holds: every process got SIGTERM, after five seconds SIGKILL.
+    """
+    return await Run(settings, session, on_event, extra_steps).execute()
+
+
+class Run:
+    """One run, from the lock to the report.
+
+    Args:
+        settings: what to do.
+        session: as in ``prepare``.
+        on_event: as in ``prepare``.
+        extra_steps: as in ``prepare``.
+        cancelled_code: the exit code to report where the run is cancelled, asked when it is.
+    """
+
+    def __init__(
+        self,
+        settings: PrepSettings,
+        session: aiohttp.ClientSession | None = None,
+        on_event: Callable[[StepEvent], None] | None = None,
+        extra_steps: Iterable[Step] = (),
+        cancelled_code: Callable[[], int] = lambda: _TERMINATED,
+    ) -> None:
+        self._settings = settings
+        self._session = session
+        self._cancelled_code = cancelled_code
+        self._log = PrepLog()
+        self.recorder = Recorder(settings.masker(), on_event, self._log.write)
+        self._workspace = Workspace(settings.work_dir, group_write=settings.group_write)
+        self._policy = RetryPolicy(retries=settings.retries)
+        self._checkout: Checkout | None = None
+        self._script = InstallScript(settings, self._workspace, self.recorder.masker)
+        self._plan = Plan(*self._own_steps(), *extra_steps)
+        self.recorder.add(sorted((step.name for step in self._plan), key=_report_order))
+        clone = self._record("clone")
+        self._worktree = Worktree(Git(settings, self.recorder.masker, clone), self._workspace, self._policy, clone)
+        self._api: KerutaAPI
+        self._repository: Repository
+
+    async def execute(self) -> PrepResult:
+        """Do it; raises and leaves what ``prepare`` says."""
+        self.recorder.run_event("started", f"preparing {self._settings.work_dir}")
+        deadline = anyio.current_time() + (self._settings.deadline or math.inf)
+        async with AsyncExitStack() as held:
+            with anyio.CancelScope(deadline=deadline) as scope:
+                await held.enter_async_context(self._workspace.locked(self._waiting))
+            if scope.cancelled_caught:
+                raise LockedError(
+                    f"another run held {self._settings.work_dir} until the deadline of {self._settings.deadline:g} s"
+                )
+            return await self._execute_locked(deadline)
+
+    def _waiting(self) -> None:
+        self.recorder.run_event("progress", f"waiting for another run on {self._settings.work_dir}")
+
+    async def _execute_locked(self, deadline: float) -> PrepResult:
+        try:
+            with anyio.CancelScope(deadline=deadline) as scope:
+                await self._run_plan()
+            if scope.cancelled_caught:
+                raise self._deadline_error()
+            report = await self._leave("succeeded", 0, "ready")
+        except PrepError as error:
+            with anyio.CancelScope(shield=True):
+                await self._leave_anyway("failed", error.exit_code, f"failed: {error.summary()}")
+            raise
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await self._leave_anyway("cancelled", self._cancelled_code(), "cancelled")
+            raise
+        checkout = self._checkout
+        assert checkout is not None  # noqa: S101 - the plan succeeded, so its clone did
+        return PrepResult(
+            checkout.commit, checkout.ref, report["seconds"], tuple(report["steps"]), self._settings.work_dir
+        )
+
+    async def _run_plan(self) -> None:
+        async with AsyncExitStack() as stack:
+            if self._session is None:
+                self._session = await stack.enter_async_context(new_session(self._settings))
+            self._api = KerutaAPI(self._settings, self._session, self.recorder)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._log.keep_writing)
+                failure = None
+                try:
+                    await run_plan(self._plan, self.recorder.steps)
+                except PrepError as error:  # raised below: from inside the group it would arrive wrapped
+                    failure = error
+                tasks.cancel_scope.cancel()
+            if failure is not None:
+                raise failure
+
+    def _deadline_error(self) -> DeadlineError:
+        unfinished = [step.name for step in self.recorder.steps.values() if step.status == "cancelled"]
+        error = DeadlineError(
+            f"the deadline of {self._settings.deadline:g} s passed before these were done: {', '.join(unfinished)}"
+        )
+        error.errors = (error,)
+        return error
+
+    async def _leave_anyway(self, outcome: Outcome, exit_code: int, message: str) -> None:
+        """Leave the report of a run that failed already: that the report fails, too, would hide why."""
+        try:
+            await self._leave(outcome, exit_code, message)
+        except PrepError as error:
+            self.recorder.run_event("failed", f"the report can't be written: {error}")
+
+    async def _leave(self, outcome: Outcome, exit_code: int, message: str) -> Report:
+        checkout = self._checkout
+        report = make_report(
+            self.recorder,
+            outcome,
+            exit_code,
+            commit=checkout.commit if checkout else None,
+            ref=checkout.ref if checkout else None,
+        )
+        kind: EventKind = "finished" if outcome == "succeeded" else outcome
+        self.recorder.run_event(kind, f"{message} after {report['seconds']:.2f} s")
+        workspace = self._workspace
+        if workspace.ready.is_set():
+            await self._log.close()
+            part = workspace.parts / "report"
+            await anyio.to_thread.run_sync(write_report, report, part)
+            await workspace.publish(part, workspace.report)
+            await workspace.remove_parts()
+        return report
+
+    def _own_steps(self) -> tuple[Step, ...]:
+        # Small requests first: they then don't queue for a connection behind the documents.
+        install_needs = {"clone", "exclude", "script"}
+        if self._settings.install_after == "documents":
+            install_needs.add("documents")
+        return (
+            Step(name="workspace", run=self._make_workspace),
+            Step(name="repository", run=self._look_up_repository),
+            Step(name="script", run=self._download_script),
+            Step(name="clone", needs={"repository"}, run=self._clone),
+            Step(name="exclude", needs={"clone"}, run=self._exclude),
+            Step(name="documents", run=self._download_documents),
+            Step(name="install", needs=install_needs, run=self._install),
+        )
+
+    async def _make_workspace(self) -> None:
+        await self._workspace.make()
+        await self._log.open(self._workspace)
+
+    async def _look_up_repository(self) -> None:
+        record = self._record("repository")
+        given = self._settings.clone_url
+        if given is not None:
+            self._repository = Repository(given, None)
+            record.skip("the clone URL was given")
+            return
+        self._repository = await retrying(lambda _: self._api.look_up_repository(), self._policy, record)
+        mask_login(self._repository.url, self.recorder.masker)
+
+    async def _clone(self) -> None:
+        ref = self._settings.ref or self._repository.branch
+        self._checkout = await self._worktree.clone(self._repository.url, ref)
+        self._record("clone").detail = f"{self._checkout.commit[:12]} of {self._checkout.ref}"
+
+    async def _exclude(self) -> None:
+        await self._worktree.exclude()
+
+    async def _download_documents(self) -> None:
+        await download_documents(self._settings, self._workspace, self._api, self._policy, self._record("documents"))
+
+    async def _download_script(self) -> None:
+        await self._script.download(self._api, self._policy, self._record("script"))
+
+    async def _install(self) -> None:
+        await self._script.run(self._record("install"))
+
+    def _record(self, step: str) -> StepRecord:
+        return self.recorder.steps[step]
+
+
+def _report_order(name: str) -> int:
+    return STEPS.index(name) if name in STEPS else len(STEPS)

@@ -1,0 +1,222 @@
+"""Runs commands: the package's only spawner.
+
+A command gets a session of its own and a variable in its environment by which every descendant is known, also one that
+made a session of its own or lost its parent. However a call ends, none of them is left.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+import uuid
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.lowlevel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+GRACE_PERIOD = 5.0
+"""Seconds between SIGTERM and SIGKILL."""
+_MARKER = "KERUTAPREP_PROCESS"
+_CHUNK = 64 * 1024
+_POLL = 0.02
+_DRAIN = 1.0
+
+awaited: set[int] = set()
+"""The process ids whose exit status somebody in this process waits for; who reaps orphans leaves these alone."""
+
+
+async def run_process(  # noqa: PLR0913 - one runner for every command; each argument is one of a command's own properties
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    on_stdout: Callable[[bytes], None],
+    on_stderr: Callable[[bytes], None] | None = None,
+    cwd: Path | None = None,
+    umask: int = -1,
+    stop_leftovers: bool = False,
+) -> int:
+    """Run a command to its end and pass on what it writes as it is written.
+
+    On cancellation the command and all its descendants get SIGTERM, and SIGKILL after the grace period; when this
+    returns or raises, none is left.
+
+    Args:
+        command: program and arguments; the program is looked up on the environment's PATH.
+        environment: the whole of it.
+        on_stdout: called with the bytes of each read.
+        on_stderr: likewise; None joins it with stdout, in the order written.
+        cwd: the working directory, None for the caller's.
+        umask: the file mode creation mask, -1 for the caller's.
+        stop_leftovers: stop what the command left running, and don't wait for its output.
+
+    Returns:
+        the exit status; negative for the number of the signal that ended it.
+
+    Raises:
+        OSError: the command can't be started.
+    """
+    marker = f"{_MARKER}={uuid.uuid4().hex}"
+    child = subprocess.Popen(  # noqa: ASYNC220 - starting is quick; what follows is awaited on file descriptors
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT if on_stderr is None else subprocess.PIPE,
+        cwd=cwd,
+        env={**environment, _MARKER: marker.partition("=")[2]},
+        umask=umask,
+        start_new_session=True,
+    )
+    awaited.add(child.pid)
+    try:
+        async with anyio.create_task_group() as pumps:
+            pumps.start_soon(_pump, child.stdout, on_stdout)
+            if on_stderr is not None:
+                pumps.start_soon(_pump, child.stderr, on_stderr)
+            await _exited(child)
+            if stop_leftovers:
+                await stop(partial(_family, child.pid, marker))
+            pumps.cancel_scope.deadline = anyio.current_time() + _DRAIN
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await stop(partial(_family, child.pid, marker), child)
+        raise
+    finally:
+        awaited.discard(child.pid)
+        for pipe in (child.stdout, child.stderr):
+            if pipe is not None:
+                pipe.close()
+    return child.returncode
+
+
+async def _pump(pipe: object, sink: Callable[[bytes], None]) -> None:
+    descriptor = pipe.fileno()  # type: ignore[attr-defined]  # Popen types its pipes as optional; these were asked for
+    os.set_blocking(descriptor, False)
+    while True:
+        try:
+            data = os.read(descriptor, _CHUNK)
+        except BlockingIOError:
+            await anyio.wait_readable(descriptor)
+            continue
+        if not data:
+            return
+        sink(data)
+        await anyio.lowlevel.checkpoint()
+
+
+async def _exited(child: subprocess.Popen[bytes]) -> None:
+    try:
+        descriptor = os.pidfd_open(child.pid)
+    except OSError:  # an old kernel or a sandbox without pidfd_open(2)
+        while child.poll() is None:
+            await anyio.sleep(_POLL)
+        return
+    try:
+        await anyio.wait_readable(descriptor)
+    finally:
+        os.close(descriptor)
+    child.wait()
+
+
+def _family(root: int, marker: str) -> set[int]:
+    """A command's root and everything that descends from it, found by session, group, parents and marker."""
+    processes = list(_processes())
+    related = {p.pid for p in processes if root in (p.pid, p.session, p.group)}
+    marked = {p.pid for p in processes if p.pid not in related and marker.encode() in _environment_of(p.pid)}
+    return _living(processes, _with_descendants(processes, related | marked))
+
+
+def _with_descendants(processes: list[_Process], found: set[int]) -> set[int]:
+    while children := {p.pid for p in processes if p.parent in found} - found:
+        found = found | children
+    return found
+
+
+def _living(processes: list[_Process], pids: set[int]) -> set[int]:
+    return pids & {p.pid for p in processes if p.state not in "ZX"}
+
+
+class _Process:
+    __slots__ = ("group", "parent", "pid", "session", "state")
+
+    def __init__(self, pid: int, stat: str) -> None:
+        # The command's name stands in parentheses and may hold any character (proc(5)).
+        self.state, parent, group, session = stat.rpartition(")")[2].split()[:4]
+        self.pid, self.parent, self.group, self.session = pid, int(parent), int(group), int(session)
+
+
+def _processes() -> Iterator[_Process]:
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                stat = Path("/proc", entry.name, "stat").read_text(errors="replace")
+            except OSError:
+                continue
+            yield _Process(int(entry.name), stat)
+
+
+def _environment_of(pid: int) -> list[bytes]:
+    try:
+        return Path("/proc", str(pid), "environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+async def stop(members: Callable[[], set[int]], child: subprocess.Popen[bytes] | None = None) -> None:
+    """Stop processes: SIGTERM to each, SIGKILL after the grace period to whoever is left.
+
+    Args:
+        members: finds the living ones; asked again and again, since a process may start another meanwhile.
+        child: our own child among them, which is waited for.
+    """
+    deadline = time.monotonic() + GRACE_PERIOD
+    told: set[int] = set()
+    while living := members():
+        late = time.monotonic() >= deadline
+        for pid in living if late else living - told:
+            _signal(pid, signal.SIGKILL if late else signal.SIGTERM)
+        told |= living
+        if child is not None:
+            child.poll()
+        if time.monotonic() >= deadline + GRACE_PERIOD:
+            break  # not even SIGKILL ends a process that waits for a dead disk; nothing more can be done
+        await anyio.sleep(_POLL)
+    if child is not None and child.poll() is None:
+        with anyio.move_on_after(GRACE_PERIOD):
+            await _exited(child)
+
+
+async def stop_descendants() -> None:
+    """Stop all descendants of this process; for a program that owns the process, not for a library's call."""
+    await stop(descendants)
+
+
+def descendants() -> set[int]:
+    """The living descendants of this process."""
+    processes = list(_processes())
+    return _living(processes, _with_descendants(processes, {os.getpid()}) - {os.getpid()})
+
+
+def reap_orphans() -> None:
+    """Reap every child of this process that ended and that nobody waits for; for a program that adopts orphans."""
+    ours = os.getpid()
+    for process in list(_processes()):
+        if process.parent == ours and process.state == "Z" and process.pid not in awaited:
+            try:
+                os.waitpid(process.pid, os.WNOHANG)
+            except ChildProcessError:
+                continue
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+        os.kill(pid, signal.SIGCONT)  # a stopped process would not get to see it
+    except (ProcessLookupError, PermissionError):
+        return  # gone meanwhile, or another user's, which is not ours to end

@@ -1,0 +1,101 @@
+"""One run as a process of its own: signals, orphans, and the outcome as an exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import TYPE_CHECKING, NamedTuple
+
+import anyio
+
+from kerutaprep.errors import PrepError
+from kerutaprep.preparation import Run
+from kerutaprep.process import reap_orphans, stop_descendants
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskStatus
+
+    from kerutaprep.settings import PrepSettings
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+class Outcome(NamedTuple):
+    """How a run ended."""
+
+    code: int
+    message: str
+    """What goes to the termination log, in one line."""
+
+
+def supervise(settings: PrepSettings) -> Outcome:
+    """Run ``prepare`` in this process and see to it that no descendant outlives it.
+
+    SIGTERM and SIGINT cancel the run. Orphans of what it starts are reaped, since this process may be PID 1.
+    """
+    return anyio.run(supervised, settings)
+
+
+async def supervised(settings: PrepSettings) -> Outcome:
+    """``supervise`` inside of an event loop in the main thread."""
+    _adopt_orphans()
+    return await _Supervision(settings).execute()
+
+
+class _Supervision:
+    def __init__(self, settings: PrepSettings) -> None:
+        self._settings = settings
+        self._received: signal.Signals | None = None
+        self._running = anyio.CancelScope()
+
+    async def execute(self) -> Outcome:
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(self._watch_signals)
+            await tasks.start(self._watch_children)
+            outcome = await self._run()
+            with anyio.CancelScope(shield=True):
+                await stop_descendants()
+                reap_orphans()
+            tasks.cancel_scope.cancel()
+        return outcome
+
+    async def _run(self) -> Outcome:
+        run: Run | None = None
+        try:
+            with self._running:
+                run = Run(self._settings, cancelled_code=self._signal_code)
+                result = await run.execute()
+                facts = {"commit": result.commit, "seconds": result.seconds, "bytes": result.bytes}
+                return Outcome(0, json.dumps(facts))
+        except PrepError as error:
+            masker = run.recorder.masker if run else self._settings.masker()
+            return Outcome(error.exit_code, masker.mask(f"failed: {error.summary()}"))
+        name = self._received.name if self._received else "a signal"
+        return Outcome(self._signal_code(), f"stopped by {name}; running it again is safe")
+
+    def _signal_code(self) -> int:
+        return 128 + (self._received or signal.SIGTERM)
+
+    async def _watch_signals(self, *, task_status: TaskStatus[None]) -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            task_status.started()
+            async for number in signals:
+                self._received = self._received or number
+                self._running.cancel()
+
+    @staticmethod
+    async def _watch_children(*, task_status: TaskStatus[None]) -> None:
+        with anyio.open_signal_receiver(signal.SIGCHLD) as signals:
+            task_status.started()
+            async for _ in signals:
+                reap_orphans()
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of descendants that lose theirs (PR_SET_CHILD_SUBREAPER), as PID 1 is anyway."""
+    if os.getpid() == 1:
+        return
+    import ctypes  # only here: it costs milliseconds
+
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

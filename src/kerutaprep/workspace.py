@@ -1,0 +1,180 @@
+"""The work directory: its lock, the places of Keruta's files in it, and publishing them by rename."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from kerutaprep.errors import WorkDirError
+from kerutaprep.names import document_file_name
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+KERUTA = ".keruta"
+_PARTS_PREFIX = ".kerutaprep-part-"
+_FIRST_LOOK, _LONGEST_LOOK = 0.05, 0.5
+
+
+@contextmanager
+def disk_errors(doing: str, path: Path) -> Iterator[None]:
+    """Turn an ``OSError`` of a file operation into a ``WorkDirError`` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise WorkDirError(f"{doing} {path} failed: {_advice(error)}") from error
+
+
+def _advice(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return f"{reason}; the volume needs more room"
+        case errno.EROFS | errno.EACCES | errno.EPERM:
+            return f"{reason}; user {os.geteuid()} must be able to write to the volume (fsGroup, readOnly)"
+        case errno.EISDIR | errno.ENOTDIR | errno.EEXIST | errno.ENOTEMPTY | errno.ELOOP:
+            return f"{reason}; something is in the way, move it"
+    return reason
+
+
+class Workspace:
+    """One run's view of the work directory.
+
+    Attributes:
+        root: the work directory.
+        keruta: ``.keruta`` in it.
+        parts: a directory of this run alone, inside ``keruta``, for what is not whole yet; gone after the run.
+        ready: set once the directories are there.
+    """
+
+    def __init__(self, root: Path, *, group_write: bool) -> None:
+        self.root = root
+        self.keruta = root / KERUTA
+        self.documents = self.keruta / "documents"
+        self.readme = self.keruta / "README.md"
+        self.script = self.keruta / "install.sh"
+        self.log = self.keruta / "prep.log"
+        self.report = self.keruta / "prep.json"
+        self.group_write = group_write
+        self.umask = 0o002 if group_write else -1
+        self.ready = anyio.Event()
+        self._parts: Path | None = None
+
+    @property
+    def parts(self) -> Path:
+        """Where parts go; only while the run holds the directory."""
+        if self._parts is None:
+            raise RuntimeError("the workspace was not made yet")
+        return self._parts
+
+    def document(self, document_id: str) -> Path:
+        """Where a document goes."""
+        return self.documents / document_file_name(document_id)
+
+    def replaced_names(self, document_ids: tuple[str, ...]) -> frozenset[str]:
+        """The paths, relative to the root, that this run makes whatever the repository tracks there."""
+        documents = [self.readme, *map(self.document, document_ids)] if document_ids else []
+        paths = [self.script, self.log, self.report, *documents]
+        return frozenset(str(path.relative_to(self.root)) for path in paths)
+
+    @asynccontextmanager
+    async def locked(self, on_wait: Callable[[], None]) -> AsyncIterator[None]:
+        """Hold the work directory alone (flock(2) on the directory itself: no file, and freed by the kernel).
+
+        Args:
+            on_wait: called once if another run holds it.
+
+        Raises:
+            WorkDirError: the directory can't be made or opened.
+        """
+        descriptor = await anyio.to_thread.run_sync(self._open_root)
+        try:
+            wait = 0.0
+            while not _try_lock(descriptor):
+                if not wait:
+                    on_wait()
+                wait = min(wait + _FIRST_LOOK, _LONGEST_LOOK)
+                await anyio.sleep(wait)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _open_root(self) -> int:
+        with disk_errors("making the work directory", self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            return os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+
+    async def make(self) -> None:
+        """Make the directories, and remove what a killed run left of its parts.
+
+        Raises:
+            WorkDirError: something is in the way, above all a ``.keruta`` that is no directory of the volume's own.
+        """
+        await anyio.to_thread.run_sync(self._make)
+        self.ready.set()
+
+    def _make(self) -> None:
+        for directory in (self.keruta, self.documents):
+            with disk_errors("making", directory):
+                _make_directory(directory)
+                if self.group_write:
+                    directory.chmod(directory.stat().st_mode | stat.S_IWGRP)
+        with disk_errors("making a directory in", self.keruta):
+            for stale in self.keruta.glob(f"{_PARTS_PREFIX}*"):
+                if not stale.is_symlink():
+                    shutil.rmtree(stale)
+            self._parts = Path(tempfile.mkdtemp(prefix=_PARTS_PREFIX, dir=self.keruta))
+
+    async def remove_parts(self) -> None:
+        """Remove this run's parts; never fails, since the next run removes them too."""
+        if self._parts is not None:
+            parts, self._parts = self._parts, None
+            await anyio.to_thread.run_sync(lambda: shutil.rmtree(parts, ignore_errors=True))
+
+    async def publish(self, part: Path, target: Path, mode: int | None = None) -> None:
+        """Give a whole file its final name, replacing what was there.
+
+        Raises:
+            WorkDirError: a directory has the name, or the disk refuses.
+        """
+        await anyio.to_thread.run_sync(self.publish_now, part, target, mode)
+
+    def publish_now(self, part: Path, target: Path, mode: int | None = None) -> None:
+        """``publish``, for a thread that may block."""
+        with disk_errors("writing", target):
+            _require_directory(target.parent)
+            if mode is not None or self.group_write:
+                shared = stat.S_IWGRP if self.group_write else 0
+                part.chmod((stat.S_IMODE(part.stat().st_mode) if mode is None else mode) | shared)
+            part.replace(target)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _make_directory(directory: Path) -> None:
+    try:
+        directory.mkdir()
+    except FileExistsError:
+        _require_directory(directory)
+
+
+def _require_directory(directory: Path) -> None:
+    """Refuse a symlink above all: what it points at is not ours to write to."""
+    if not stat.S_ISDIR(directory.lstat().st_mode):
+        raise WorkDirError(f"{directory} is in the way: it must be a directory, not a link or a file; move it")
