@@ -53,7 +53,7 @@ class ContentRange(NamedTuple):
 
 
 def parse_digests(value: str) -> dict[str, bytes]:
-    """The digests of a ``Content-Digest`` or ``Repr-Digest`` field that can be checked (RFC 9530), by hashlib's name."""
+    """The checkable digests of a ``Content-Digest`` or ``Repr-Digest`` field (RFC 9530), by hashlib's name."""
     digests = {}
     for item in value.split(","):
         found = _DIGEST_ITEM.fullmatch(item)

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from pathlib import Path
 
+    from aiohttp.typedefs import Middleware
+
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-    Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
 
 
 @dataclass
@@ -54,7 +55,7 @@ def api_application(content: Content, *middlewares: Middleware, prefix: str = ""
             return _error(401, "UNAUTHORIZED", "the token is not valid")
         return await handler(request)
 
-    application = web.Application(middlewares=[*map(web.middleware, middlewares), authorize])
+    application = web.Application(middlewares=[*middlewares, authorize])
     application.add_routes(
         [
             web.get(f"{prefix}/api/v1/repositories/{{id}}/script", script),
@@ -82,7 +83,7 @@ def git_application(root: Path, *middlewares: Middleware) -> web.Application:
         status = int(headers.pop("Status", "200").split()[0])
         return web.Response(status=status, headers=headers, body=payload)
 
-    application = web.Application(middlewares=[*map(web.middleware, middlewares)], client_max_size=1024**3)
+    application = web.Application(middlewares=middlewares, client_max_size=1024**3)
     application.router.add_route("*", "/{path:.*}", backend)
     return application
 
@@ -110,6 +111,7 @@ def _cgi_environment(request: web.Request, root: Path, length: int) -> Mapping[s
 def delayed(seconds: float) -> Middleware:
     """A middleware that lets every request wait."""
 
+    @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         await anyio.sleep(seconds)
         return await handler(request)

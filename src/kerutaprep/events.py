@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Literal
 
 import anyio
 
-from kerutaprep.errors import PrepError
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from kerutaprep.errors import PrepError
     from kerutaprep.masking import Masker
 
 EventKind = Literal["started", "retried", "progress", "note", "output", "finished", "skipped", "failed", "cancelled"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from kerutaprep.errors import NotFoundError, ProtocolError
@@ -12,6 +11,8 @@ from kerutaprep.retry import retrying
 from kerutaprep.runner import run_together
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from kerutaprep.events import StepRecord
     from kerutaprep.git import Git
     from kerutaprep.names import CloneURL

@@ -9,7 +9,6 @@ import shlex
 from collections import deque
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kerutaprep.errors import (
@@ -27,6 +26,7 @@ from kerutaprep.process import run_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from kerutaprep.events import StepRecord
     from kerutaprep.masking import Masker
@@ -34,12 +34,11 @@ if TYPE_CHECKING:
     from kerutaprep.settings import PrepSettings
 
 _LAST_LINES = 8
-_USER_VARIABLE, _PASSWORD_VARIABLE = "KERUTAPREP_GIT_USERNAME", "KERUTAPREP_GIT_PASSWORD"
-_HELPER = f'!f() {{ test "$1" = get && printf "username=%s\\npassword=%s\\n" "${_USER_VARIABLE}" "${_PASSWORD_VARIABLE}"; }}; f'
+_HELPER_USERNAME, _HELPER_PASSWORD = "KERUTAPREP_GIT_USERNAME", "KERUTAPREP_GIT_PASSWORD"
+_HELPER = f"""!f() {{ test "$1" = get && printf 'username=%s\\npassword=%s\\n' "${_HELPER_USERNAME}" "${_HELPER_PASSWORD}"; }}; f"""
 _SECRET_VARIABLES = frozenset({"KERUTA_API_TOKEN", "KERUTA_GIT_TOKEN", "KERUTA_REGISTRY_TOKEN"})
 _DROPPED = re.compile(r"GIT_.*|LC_.*|LANG|LANGUAGE|SSH_ASKPASS.*|PAGER|EDITOR|VISUAL|LESS|LV")
 _PROGRESS = re.compile(r"(?:remote: )?(?P<what>[A-Z][a-z]+(?: [a-z]+)*): +(?P<percent>[0-9]{1,3})% \(.*")
-_ALLOWED_PROTOCOLS = "https:http:ssh:git"
 
 # In this order: what decides comes before what merely follows from it. Lower case; git speaks C here.
 _CLASSES: tuple[tuple[type[PrepError], re.Pattern[str], str], ...] = tuple(
@@ -56,9 +55,9 @@ _CLASSES: tuple[tuple[type[PrepError], re.Pattern[str], str], ...] = tuple(
                 "no space left on device",
                 "disk quota exceeded",
                 "read-only file system",
-                "unable to (write|create) (new |temporary )?(index |object |sha1 |loose object |pack )?(file|directory)",
+                "unable to (write|create) (new |temporary )?((index|(loose )?object|sha1|pack) )?(file|directory)",
                 "insufficient permission for adding an object",
-                "(could not|cannot|unable to) (create|open|mkdir|write|make)[^:]*: (permission|operation|not a dir|is a dir)",
+                "(could not|cannot|unable to) (create|open|mkdir|write|make)[^:]*: (permission|operation|(not|is) a dir)",
                 "cannot (create|update) .*: (file exists|not a directory|is a directory)",
                 "file write error",
                 "write error: ",
@@ -215,9 +214,9 @@ class Git:
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_PAGER": "cat",
             "GIT_LFS_SKIP_SMUDGE": "1",
-            "GIT_ALLOW_PROTOCOL": _ALLOWED_PROTOCOLS + (":file" if url is not None and url.scheme == "file" else ""),
+            "GIT_ALLOW_PROTOCOL": "https:http:ssh:git" + (":file" if url is not None and url.scheme == "file" else ""),
         }
-        # libcurl takes a plain http proxy from the lower-case name alone, and git its certificates from names of its own.
+        # libcurl takes a plain http proxy from the lower-case name alone; git has names of its own for certificates.
         if "http_proxy" not in inherited and inherited.get("HTTP_PROXY"):
             environment["http_proxy"] = inherited["HTTP_PROXY"]
         for ours, gits in (("SSL_CERT_FILE", "GIT_SSL_CAINFO"), ("SSL_CERT_DIR", "GIT_SSL_CAPATH")):
@@ -261,12 +260,12 @@ class Git:
             password = ""
         username = username or "x-access-token"
         self._masker.add_login(username, password)
-        environment |= {_USER_VARIABLE: username, _PASSWORD_VARIABLE: password}
+        environment |= {_HELPER_USERNAME: username, _HELPER_PASSWORD: password}
         return [(f"credential.{url.origin}.helper", _HELPER)]
 
     @contextmanager
     def _ssh_key(self, url: CloneURL | None, environment: dict[str, str]) -> Iterator[None]:
-        """Set ssh up: never a prompt, only known hosts, and the key from memory, since ssh refuses a file others may read."""
+        """Set ssh up: no prompt, known hosts only, and the key from memory, as ssh refuses a file others may read."""
         if url is None or url.scheme != "ssh":
             yield
             return

@@ -114,7 +114,7 @@ async def _exited(child: subprocess.Popen[bytes]) -> None:
     try:
         descriptor = os.pidfd_open(child.pid)
     except OSError:  # an old kernel or a sandbox without pidfd_open(2)
-        while child.poll() is None:
+        while child.poll() is None:  # noqa: ASYNC110 - there is nothing else to wait for
             await anyio.sleep(_POLL)
         return
     try:

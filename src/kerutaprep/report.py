@@ -143,7 +143,7 @@ def draw_svg(report: Report, title: str = "") -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
         'font-family="system-ui, sans-serif" font-size="13">',
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
-        f'<text x="16" y="28" font-size="16" font-weight="600" fill="#1c2733">{escape(title or _headline(report))}</text>',
+        f'<text x="16" y="28" font-size="16" fill="#1c2733">{escape(title or _headline(report))}</text>',
     ]
     for seconds in _ticks(total):
         x = _LEFT + seconds / total * _BARS

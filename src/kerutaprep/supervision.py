@@ -96,6 +96,6 @@ def _adopt_orphans() -> None:
     """Become the parent of descendants that lose theirs (PR_SET_CHILD_SUBREAPER), as PID 1 is anyway."""
     if os.getpid() == 1:
         return
-    import ctypes  # only here: it costs milliseconds
+    import ctypes  # noqa: PLC0415 - it costs milliseconds, which PID 1 need not spend
 
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

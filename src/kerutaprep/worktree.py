@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio.to_thread
@@ -15,6 +14,7 @@ from kerutaprep.workspace import KERUTA, disk_errors
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from pathlib import Path
 
     from kerutaprep.events import StepRecord
     from kerutaprep.git import Git
@@ -70,7 +70,7 @@ class Worktree:
             PrepError: as ``Remote.fetch``.
         """
         await self._workspace.ready.wait()
-        if not os.path.lexists(self._git_dir):
+        if not await anyio.to_thread.run_sync(os.path.lexists, self._git_dir):
             return await self._clone_afresh(url, ref, force=False)
         await self._finish_checkout()
         if not await self._is_clone_of(url):
