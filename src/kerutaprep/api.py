@@ -194,7 +194,21 @@ def new_session(settings: PrepSettings) -> aiohttp.ClientSession:
     if settings.api_url.startswith("https:") and (cafile or capath):
         verify = ssl.create_default_context(cafile=cafile, capath=capath)
     connector = aiohttp.TCPConnector(limit=settings.max_connections, ssl=verify)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+    return aiohttp.ClientSession(
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), middlewares=(_no_silent_retry,)
+    )
+
+
+async def _no_silent_retry(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from sending a request again by itself: attempts are counted, spaced and logged by us."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise aiohttp.ClientConnectionError(str(error)) from error
 
 
 @contextmanager

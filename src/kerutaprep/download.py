@@ -121,7 +121,7 @@ class Download:
             offset = self._offset_of(response)
             await self._ready()
             part = self._part()
-            with disk_errors("making", part):
+            with anyio.CancelScope(shield=True), disk_errors("making", part):
                 file = await aiofiles.open(part, "ab" if offset else "wb")
             try:
                 await self._receive(response, file)

@@ -105,7 +105,7 @@ class Remote:
         finally:
             packets.unlink(missing_ok=True)
         tip = await self._read_tip(ref)
-        if tip.kind == "tag" and ref == tip.name and f" refs/heads/{ref}\n" in said:
+        if tip.kind == "tag" and ref == tip.name and re.search(rf"< [0-9a-f]+ refs/heads/{re.escape(ref)}\s", said):
             return await self._fetch_tip(f"refs/heads/{ref}", depth)  # git prefers the tag, people mean the branch
         if ref is None:
             found = _SYMREF.search(said)

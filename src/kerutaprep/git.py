@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 
 _LAST_LINES = 8
 _HELPER_USERNAME, _HELPER_PASSWORD = "KERUTAPREP_GIT_USERNAME", "KERUTAPREP_GIT_PASSWORD"
-_HELPER = f"""!f() {{ test "$1" = get && printf 'username=%s\\npassword=%s\\n' "${_HELPER_USERNAME}" "${_HELPER_PASSWORD}"; }}; f"""
+_HELPER = (
+    """!f() { test "$1" = get && """
+    f"""printf 'username=%s\npassword=%s\n' "${_HELPER_USERNAME}" "${_HELPER_PASSWORD}"; }}; f"""
+)
 _SECRET_VARIABLES = frozenset({"KERUTA_API_TOKEN", "KERUTA_GIT_TOKEN", "KERUTA_REGISTRY_TOKEN"})
 _DROPPED = re.compile(r"GIT_.*|LC_.*|LANG|LANGUAGE|SSH_ASKPASS.*|PAGER|EDITOR|VISUAL|LESS|LV")
 _PROGRESS = re.compile(r"(?:remote: )?(?P<what>[A-Z][a-z]+(?: [a-z]+)*): +(?P<percent>[0-9]{1,3})% \(.*")
@@ -55,7 +58,7 @@ _CLASSES: tuple[tuple[type[PrepError], re.Pattern[str], str], ...] = tuple(
                 "no space left on device",
                 "disk quota exceeded",
                 "read-only file system",
-                "unable to (write|create) (new |temporary )?((index|(loose )?object|sha1|pack) )?(file|directory)",
+                "unable to (write|create) ((new|temporary|index|loose|object|sha1|pack) )*(file|directory)",
                 "insufficient permission for adding an object",
                 "(could not|cannot|unable to) (create|open|mkdir|write|make)[^:]*: (permission|operation|(not|is) a dir)",
                 "cannot (create|update) .*: (file exists|not a directory|is a directory)",

@@ -224,8 +224,9 @@ class Run:
         )
 
     async def _make_workspace(self) -> None:
-        await self._workspace.make()
-        await self._log.open(self._workspace)
+        with anyio.CancelScope(shield=True):  # it takes a moment, and without it there is no place for the report
+            await self._workspace.make()
+            await self._log.open(self._workspace)
 
     async def _look_up_repository(self) -> None:
         record = self._record("repository")

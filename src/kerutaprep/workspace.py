@@ -127,8 +127,7 @@ class Workspace:
         for directory in (self.keruta, self.documents):
             with disk_errors("making", directory):
                 _make_directory(directory)
-                if self.group_write:
-                    directory.chmod(directory.stat().st_mode | stat.S_IWGRP)
+                self.share(directory)
         with disk_errors("making a directory in", self.keruta):
             for stale in self.keruta.glob(f"{_PARTS_PREFIX}*"):
                 if not stale.is_symlink():
@@ -153,10 +152,15 @@ class Workspace:
         """``publish``, for a thread that may block."""
         with disk_errors("writing", target):
             _require_directory(target.parent)
-            if mode is not None or self.group_write:
-                shared = stat.S_IWGRP if self.group_write else 0
-                part.chmod((stat.S_IMODE(part.stat().st_mode) if mode is None else mode) | shared)
+            if mode is not None:
+                part.chmod(mode)
+            self.share(part)
             part.replace(target)
+
+    def share(self, path: Path) -> None:
+        """Let the group write to what this run made, if it is to."""
+        if self.group_write:
+            path.chmod(stat.S_IMODE(path.stat().st_mode) | stat.S_IWGRP)
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -89,12 +89,14 @@ class Worktree:
         path = self._git_dir / "info" / "exclude"
         with disk_errors("adding Keruta's entry to", path):
             path.parent.mkdir(exist_ok=True)
+            self._workspace.share(path.parent)
             before = path.read_bytes() if path.exists() else b""
             if _EXCLUDED.encode() in before.splitlines():
                 return
             line_end = b"" if not before or before.endswith(b"\n") else b"\n"
             part = self._workspace.parts / "exclude"
             part.write_bytes(before + line_end + _EXCLUDED.encode() + b"\n")
+            self._workspace.share(part)
             part.replace(path)
 
     async def _clone_afresh(self, url: CloneURL, ref: str | None, *, force: bool) -> Checkout:
@@ -168,8 +170,8 @@ class Worktree:
 
     async def _check_out(self, target: _Target, *, force: bool) -> None:
         how = ["--force"] if force else ["--no-overwrite-ignore"]
-        where = ["-B", target.branch] if target.branch else ["--detach"]
-        await self._in_tree("checkout", "--progress", *how, "--no-track", *where, target.commit)
+        where = ["--no-track", "-B", target.branch] if target.branch else ["--detach"]
+        await self._in_tree("checkout", "--progress", *how, *where, target.commit)
         await anyio.to_thread.run_sync((self._git_dir / _JOURNAL).unlink, True)
 
     async def _finish_checkout(self) -> None:
