@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,8 +23,6 @@ def anyio_backend() -> str:
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Keep the machine's own settings, proxies and git configuration out of the tests."""
-    import os
-
     for name in list(os.environ):
         if name.startswith(("KERUTA_", "GIT_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kerutaprep import __version__
-from tests.fakes import DOCUMENT, Ended, Stage, body, run_program, status
+from tests.fakes import DOCUMENT, Ended, Fault, Stage, body, run_program, status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,10 +101,10 @@ async def test_the_scripts_output_is_logged_line_by_line(stage: Stage) -> None:
         ("/info/refs", status(403), 77),
     ],
 )
-async def test_exit_codes(stage: Stage, path_part: str, answer: object, code: int) -> None:
+async def test_exit_codes(stage: Stage, path_part: str, answer: Fault, code: int) -> None:
     """Each kind of failure ends with the contract's code."""
     for fakes in (stage.api, stage.git):
-        fakes.on(path_part, *[answer] * 4)  # type: ignore[list-item]  # parametrize gives objects
+        fakes.on(path_part, *[answer] * 4)
     ended = await run_program(stage.command("--retries", "1", "--script-timeout", "0.5"))
 
     assert ended.code == code, ended.stderr
@@ -131,7 +131,7 @@ def test_what_is_not_ours_is_refused(words: list[str]) -> None:
 
 
 def test_another_agents_command_is_told_so() -> None:
-    """run and execute say that this image only prepares."""
+    """Run and execute say that this image only prepares."""
     assert "only prepares" in _run("run").last_line
 
 

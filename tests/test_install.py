@@ -84,7 +84,7 @@ async def test_html_is_never_run(stage: Stage) -> None:
 async def test_a_script_that_runs_too_long_is_stopped(stage: Stage) -> None:
     """After the time-out script and child are gone."""
     stage.content.scripts["shop"] = b"#!/bin/sh\nsleep 600 &\necho $! > child\nwait\n"
-    with pytest.raises(ScriptTimeoutError, match="0.5 s"):
+    with pytest.raises(ScriptTimeoutError, match=r"0\.5 s"):
         await prepare(stage.settings(script_timeout=0.5))
     assert not alive(int((stage.work / "child").read_text()))
 

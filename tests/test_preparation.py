@@ -26,10 +26,12 @@ from kerutaprep import (
     TransportError,
     prepare,
 )
-from tests.fakes import DOCUMENT, FILES, SCRIPT, Gate, Stage, body, open_stage, reset, status, truncated
+from tests.fakes import DOCUMENT, FILES, SCRIPT, Fault, Gate, Stage, body, open_stage, reset, status, truncated
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from aiohttp import web
 
 pytestmark = pytest.mark.anyio
 
@@ -91,7 +93,9 @@ async def test_clone_and_downloads_overlap(stage: Stage) -> None:
 
 async def test_install_waits_for_the_clone(stage: Stage) -> None:
     """install.sh runs only once the whole tree is there, and sees it clean."""
-    stage.content.scripts["shop"] = b"#!/bin/sh\nset -e\ncat src/basket.py > /dev/null\nseen=$(git status --porcelain)\necho \"saw $seen\" > seen\n"
+    stage.content.scripts["shop"] = (
+        b'#!/bin/sh\nset -e\ncat src/basket.py\nseen=$(git status --porcelain)\necho "saw $seen" > seen\n'
+    )
     clone = Gate()
     stage.git.on("info/refs", clone)
     begun: list[str] = []
@@ -156,9 +160,9 @@ async def test_a_failure_stops_the_other_steps(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("answer", [status(404), status(204), body(b"")], ids=["404", "204", "empty"])
-async def test_no_script_is_no_error(stage: Stage, answer: object) -> None:
+async def test_no_script_is_no_error(stage: Stage, answer: Fault) -> None:
     """A repository without a script has none run, and the run succeeds."""
-    stage.api.on("/script", answer)  # type: ignore[arg-type]  # parametrize gives objects
+    stage.api.on("/script", answer)
     result = await prepare(stage.settings())
 
     statuses = {step["name"]: step["status"] for step in result.steps}
@@ -196,7 +200,7 @@ async def test_no_script_is_no_error(stage: Stage, answer: object) -> None:
     ],
 )
 async def test_each_answer_has_its_error(
-    stage: Stage, path_part: str, fault: object, error: type[PrepError], attempts: int
+    stage: Stage, path_part: str, fault: Fault, error: type[PrepError], attempts: int
 ) -> None:
     """What the API answers decides the error, and whether it was worth a retry."""
     await _only(stage, path_part, fault)
@@ -207,12 +211,11 @@ async def test_each_answer_has_its_error(
     assert len([r for r in stage.api.to(path_part) if r.path.endswith(path_part)]) == attempts
 
 
-async def _only(stage: Stage, path_part: str, fault: object) -> None:
-    async def answer(request: object) -> object:
-        path = request.path  # type: ignore[attr-defined]  # aiohttp's request, as in Fakes.on
-        return await fault(request) if path.endswith(path_part) else None  # type: ignore[operator]
+async def _only(stage: Stage, path_part: str, fault: Fault) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse | None:
+        return await fault(request) if request.path.endswith(path_part) else None
 
-    stage.api.on(path_part, *[answer] * 6)  # type: ignore[list-item]
+    stage.api.on(path_part, *[answer] * 6)
 
 
 async def test_temporary_failures_are_overcome(stage: Stage) -> None:

@@ -75,9 +75,7 @@ async def test_both_streams_are_kept_apart_or_joined() -> None:
 @pytest.mark.parametrize(("script", "status"), [("exit 3", 3), ("kill -9 $$", -9)])
 async def test_the_exit_status_is_given(script: str, status: int) -> None:
     """A status is given as it is, a signal as its negative number."""
-    assert (
-        await run_process(["/bin/sh", "-c", script], environment=dict(os.environ), on_stdout=_ignore)
-    ) == status
+    assert (await run_process(["/bin/sh", "-c", script], environment=dict(os.environ), on_stdout=_ignore)) == status
 
 
 async def test_a_missing_program_is_an_os_error() -> None:

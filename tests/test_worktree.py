@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-_TRACKED = {".keruta/README.md": "the repository's own\n", ".keruta/notes.md": "notes\n", ".keruta/install.sh": "exit 9\n"}
+_TRACKED = {
+    ".keruta/README.md": "the repository's own\n",
+    ".keruta/notes.md": "notes\n",
+    ".keruta/install.sh": "exit 9\n",
+}
 
 
 @pytest.fixture
@@ -26,7 +30,7 @@ def quiet(stage: Stage) -> Stage:
 
 
 async def test_the_clone_is_an_ordinary_one(quiet: Stage) -> None:
-    """origin and upstream are set, and a person can commit, pull, push, deepen and compare."""
+    """Origin and upstream are set, and a person can commit, pull, push, deepen and compare."""
     for number in range(3):
         quiet.commit_files({"counter": f"{number}\n"})
     await prepare(quiet.settings())
@@ -140,7 +144,7 @@ async def test_a_work_directory_that_is_not_empty_is_fine(quiet: Stage) -> None:
 
 @pytest.mark.parametrize("ignored", [False, True])
 async def test_a_file_in_the_way_is_left_untouched(quiet: Stage, ignored: bool) -> None:
-    """A file that the checkout would overwrite, ignored or not, ends the run: named, untouched, and no clone left."""
+    """A file that the checkout would overwrite, ignored or not, ends the run: named, untouched, no clone left."""
     if ignored:
         quiet.commit_files({".gitignore": "src\n"})
     (quiet.work / "src").mkdir(parents=True)
@@ -154,7 +158,7 @@ async def test_a_file_in_the_way_is_left_untouched(quiet: Stage, ignored: bool) 
 
 
 async def test_tracked_files_of_keruta_are_replaced_and_hidden(quiet: Stage) -> None:
-    """Where the repository tracks .keruta files, ours take their place, the rest is checked out, and status is clean."""
+    """Ours take the place of .keruta files that the repository tracks; the rest is checked out, and status is clean."""
     quiet.commit_files(_TRACKED)
     await prepare(quiet.settings())
 
@@ -181,7 +185,7 @@ async def test_hidden_files_do_not_block_a_fast_forward(quiet: Stage) -> None:
 
 @pytest.mark.parametrize("path", [".keruta", ".keruta/documents"])
 async def test_a_tracked_symlink_is_never_followed(quiet: Stage, path: str) -> None:
-    """A repository that tracks .keruta, or its documents, as a symlink is refused, and nothing is written through it."""
+    """A repository that tracks .keruta, or its documents, as a symlink is refused and not written through."""
     outside = quiet.root / "outside"
     outside.mkdir()
     clone = quiet.root / "clone"
@@ -251,7 +255,7 @@ async def test_an_update_overwrites_nobodys_file(quiet: Stage, ignored: bool) ->
 
 
 async def test_reset_makes_it_exactly_the_ref(quiet: Stage) -> None:
-    """reset overwrites tracked files and removes untracked ones, but not ignored ones, .keruta or lost+found."""
+    """Reset overwrites tracked files and removes untracked ones, but not ignored ones, .keruta or lost+found."""
     await prepare(quiet.settings())
     tip = quiet.commit_files({".gitignore": "*.log\n"})
     (quiet.work / "README.md").write_text("my change\n")
@@ -269,7 +273,7 @@ async def test_reset_makes_it_exactly_the_ref(quiet: Stage) -> None:
 
 
 async def test_an_existing_clone_may_be_an_error(quiet: Stage) -> None:
-    """fail refuses any existing clone."""
+    """Fail refuses any existing clone."""
     await prepare(quiet.settings())
     with pytest.raises(WorkDirError, match="on-existing"):
         await prepare(quiet.settings(on_existing="fail"))

@@ -60,7 +60,7 @@ _CLASSES: tuple[tuple[type[PrepError], re.Pattern[str], str], ...] = tuple(
                 "read-only file system",
                 "unable to (write|create) ((new|temporary|index|loose|object|sha1|pack) )*(file|directory)",
                 "insufficient permission for adding an object",
-                "(could not|cannot|unable to) (create|open|mkdir|write|make)[^:]*: (permission|operation|(not|is) a dir)",
+                "(could not|cannot|unable to) (create|open|mkdir|write)[^:]*: (permission|operation|(not|is) a dir)",
                 "cannot (create|update) .*: (file exists|not a directory|is a directory)",
                 "file write error",
                 "write error: ",

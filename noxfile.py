@@ -1,0 +1,88 @@
+"""Every way to run something in this project: `nox -l` lists them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["lint", "types", "tests"]
+
+SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def _runs(python: str) -> bool:
+    return subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0
+
+
+def _present() -> list[str]:
+    """Each supported Python on this machine: on PATH, or one that pyenv keeps."""
+    kept = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = []
+    for version in SUPPORTED:
+        candidates = [f"python{version}", *map(str, sorted(kept.glob(f"{version}.*/bin/python{version}")))]
+        working = [python for python in candidates if (shutil.which(python) or Path(python).exists()) and _runs(python)]
+        found.extend(working[:1])
+    return found or [sys.executable]
+
+
+PYTHONS = _present()
+
+
+def _install_wheel(session: nox.Session, *groups: str) -> None:
+    """Install the wheel, as users get it, and what the groups name."""
+    dependencies = [word for group in groups for word in nox.project.dependency_groups(PYPROJECT, group)]
+    session.install(".", *dependencies)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests against the installed wheel; arguments go to pytest."""
+    _install_wheel(session, "tests")
+    data = Path(session.create_tmp()) / "coverage"
+    environment = {"COVERAGE_FILE": str(data), "COVERAGE_PROCESS_START": str(Path("pyproject.toml").absolute())}
+    arguments = session.posargs or ["-n", "4"]
+    session.run("coverage", "erase", env=environment)
+    session.run("coverage", "run", "-m", "pytest", *arguments, env=environment)
+    if not session.posargs:
+        session.run("coverage", "combine", "--quiet", env=environment)
+        session.run("coverage", "report", "--fail-under=90", env=environment)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and format."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, "lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types, the tests' and the benchmarks' too."""
+    _install_wheel(session, "types")
+    session.run("mypy", "-p", "kerutaprep")
+    session.run("mypy", "tests", "benchmarks", "noxfile.py")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure; `nox -s bench -- --quick` is the short form, which fails on a broken ratio."""
+    _install_wheel(session)
+    session.run("python", "-m", "compileall", "-q", session.virtualenv.location, silent=True)
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Run the main job on an embedded API and git server."""
+    _install_wheel(session)
+    session.run("keruta-agent", "demo", *session.posargs)

@@ -1,0 +1,160 @@
+"""Git's environment, its credentials, and its words."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+
+from kerutaprep import (
+    CredentialsError,
+    InternalError,
+    NotFoundError,
+    PrepError,
+    ProtocolError,
+    TransportError,
+    WorkDirError,
+    prepare,
+)
+from kerutaprep.git import classify
+from tests.fakes import Fakes, Fault, Stage, run_git
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ("fatal: unable to access 'http://h/x/': Could not resolve host: h", TransportError),
+        ("fatal: unable to access 'http://h/x/': The requested URL returned error: 503", TransportError),
+        ("fatal: unable to access 'http://h/x/': The requested URL returned error: 403", CredentialsError),
+        ("fatal: repository 'http://h/x/' not found", NotFoundError),
+        ("fatal: could not read Username for 'http://h': terminal prompts disabled", CredentialsError),
+        ("fatal: Authentication failed for 'http://h/x/'", CredentialsError),
+        ("git@h: Permission denied (publickey).\nfatal: Could not read from remote repository.", CredentialsError),
+        ("Host key verification failed.\nfatal: Could not read from remote repository.", CredentialsError),
+        ("ssh: connect to host h port 22: Connection refused\nfatal: Could not read from remote", TransportError),
+        ("fatal: couldn't find remote ref refs/heads/x", NotFoundError),
+        ("fatal: remote error: upload-pack: not our ref 0123", NotFoundError),
+        ("fatal: write error: No space left on device\nfatal: fetch-pack: invalid index-pack output", WorkDirError),
+        ("error: unable to create file src/x: Read-only file system", WorkDirError),
+        ("fatal: could not create work tree dir 'x': Permission denied", WorkDirError),
+        ("error: RPC failed; curl 18 transfer closed\nfatal: early EOF\nfatal: index-pack failed", TransportError),
+        ("fatal: unable to access 'https://h/': server certificate verification failed. CAfile: x", ProtocolError),
+        ("fatal: transport 'ext' not allowed", ProtocolError),
+        ("error: Untracked working tree file 'x' would be overwritten by merge.", WorkDirError),
+        ("fatal: something nobody has seen", InternalError),
+        ("", InternalError),
+    ],
+)
+def test_gits_words_decide_the_error(said: str, error: type[PrepError]) -> None:
+    """What git says last tells which kind of failure it was, and is in the message."""
+    failure = classify("git fetch", 128, said.splitlines())
+    assert type(failure) is error
+    assert all(line.removeprefix("fatal: ").removeprefix("error: ") in str(failure) for line in said.splitlines())
+
+
+def _needs_login(user: str, password: str) -> Fault:
+    expected = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+    async def ask(request: web.Request) -> web.StreamResponse | None:
+        if request.headers.get("Authorization") == expected:
+            return None
+        return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="git"'})
+
+    return ask
+
+
+def _protect(fakes: Fakes, user: str, password: str) -> None:
+    fakes.on("/", *[_needs_login(user, password)] * 50)
+
+
+@pytest.mark.anyio
+async def test_user_and_token_from_the_settings(stage: Stage) -> None:
+    """A user and token open a protected repository, and are stored nowhere."""
+    _protect(stage.git, "bot", "g1t-t0ken")
+    await prepare(stage.settings(git_username="bot", git_token="g1t-t0ken"))
+    _assert_nowhere(stage.work, "g1t-t0ken")
+
+
+@pytest.mark.anyio
+async def test_user_info_of_a_given_url(stage: Stage) -> None:
+    """User info in the URL is used as credentials, and neither stored nor shown."""
+    _protect(stage.git, "bot", "g1t-t0k@n")
+    url = stage.repository_url.replace("http://", "http://bot:g1t-t0k%40n@")
+    await prepare(stage.settings(repository_url=url))
+
+    assert stage.run_git("remote", "get-url", "origin") == f"{stage.repository_url}\n"
+    _assert_nowhere(stage.work, "g1t-t0k")
+
+
+@pytest.mark.anyio
+async def test_wrong_credentials_are_refused_at_once(stage: Stage) -> None:
+    """A wrong token is no reason to retry, and is not in the error."""
+    _protect(stage.git, "bot", "right")
+    with pytest.raises(CredentialsError) as caught:
+        await prepare(stage.settings(git_username="bot", git_token="wr0ng-token", retries=5))
+    assert "wr0ng-token" not in str(caught.value)
+    _assert_nowhere(stage.work, "wr0ng-token")
+
+
+@pytest.mark.anyio
+async def test_no_credentials_where_some_are_needed(stage: Stage) -> None:
+    """Without credentials there is no prompt, but an error."""
+    _protect(stage.git, "bot", "right")
+    with pytest.raises(CredentialsError, match="KERUTA_GIT_TOKEN"):
+        await prepare(stage.settings())
+
+
+@pytest.mark.anyio
+async def test_nothing_inherited_changes_what_git_does(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables of git's that the caller happens to have are not passed on."""
+    monkeypatch.setenv("GIT_DIR", "/nowhere")
+    monkeypatch.setenv("GIT_WORK_TREE", "/nowhere")
+    monkeypatch.setenv("GIT_INDEX_FILE", "/nowhere")
+    monkeypatch.setenv("GIT_CONFIG_PARAMETERS", "'core.hooksPath'='/nowhere'")
+    stage.content.scripts["shop"] = b""
+    await prepare(stage.settings())
+    monkeypatch.undo()
+    assert run_git(stage.work, "status", "--porcelain") == ""
+
+
+@pytest.mark.anyio
+async def test_hooks_do_not_run_and_stay(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's hooks are not run by us, and run for the user afterwards."""
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    hook = hooks / "post-checkout"
+    hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/hook-ran\n")
+    hook.chmod(0o755)
+    (tmp_path / ".gitconfig").write_text(f"[core]\n\thooksPath = {hooks}\n")
+    await prepare(stage.settings())
+    assert not (tmp_path / "hook-ran").exists()
+
+    stage.run_git("checkout", "-q", "-b", "mine")
+    assert (tmp_path / "hook-ran").exists()
+
+
+@pytest.mark.anyio
+async def test_no_secret_is_in_an_argv(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Git's command lines, taken down by a git of the test's own, hold no credentials."""
+    real = run_git(tmp_path, "--exec-path").strip()
+    spy = tmp_path / "bin" / "git"
+    spy.parent.mkdir()
+    spy.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/argv\nexec {real}/git "$@"\n')
+    spy.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{spy.parent}:/usr/bin:/bin")
+    _protect(stage.git, "bot", "g1t-t0ken")
+    url = stage.repository_url.replace("http://", "http://bot:g1t-t0ken@")
+    await prepare(stage.settings(repository_url=url))
+    argv = (tmp_path / "argv").read_text()
+    assert "fetch" in argv
+    assert "g1t-t0ken" not in argv
+
+
+def _assert_nowhere(work: Path, secret: str) -> None:
+    for path in work.rglob("*"):
+        assert not path.is_file() or secret.encode() not in path.read_bytes(), path
