@@ -20,18 +20,17 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 
 
 def _runs(python: str) -> bool:
-    return subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0
+    found = shutil.which(python)
+    return found is not None and subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0
 
 
 def _present() -> list[str]:
-    """Each supported Python on this machine: on PATH, or one that pyenv keeps."""
+    """Each supported Python on this machine, those that pyenv keeps too."""
     kept = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    found = []
-    for version in SUPPORTED:
-        candidates = [f"python{version}", *map(str, sorted(kept.glob(f"{version}.*/bin/python{version}")))]
-        working = [python for python in candidates if (shutil.which(python) or Path(python).exists()) and _runs(python)]
-        found.extend(working[:1])
-    return found or [sys.executable]
+    if "PYENV_VERSION" not in os.environ and kept.is_dir():
+        names = [path.name for version in SUPPORTED for path in sorted(kept.glob(f"{version}.*"))]
+        os.environ["PYENV_VERSION"] = ":".join(names)  # without it pyenv's stand-ins for the others refuse to run
+    return [version for version in SUPPORTED if _runs(f"python{version}")] or [sys.executable]
 
 
 PYTHONS = _present()

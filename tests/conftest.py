@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from tests.fakes import Stage, open_stage
@@ -12,6 +13,10 @@ from tests.fakes import Stage, open_stage
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+
+hypothesis.settings.register_profile("patient", deadline=None)  # the machine may be slow
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def _command(words: Sequence[str]) -> int:
 
 
 def _init(words: Sequence[str]) -> int:
-    if set(words) & {"--help", "-h"}:
+    if words and words[0] in {"--help", "-h"}:
         return _say(_USAGE + options_help())
     values, problems = parse_arguments(words)
     settings = _settings(values, problems)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,7 +10,7 @@ import anyio.to_thread
 
 from kerutaprep.download import Download
 from kerutaprep.runner import run_together
-from kerutaprep.workspace import disk_errors
+from kerutaprep.workspace import disk_errors, link_or_copy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +48,8 @@ async def download_documents(
             )
             part = await download.run(policy)
             await workspace.ready.wait()
-            await anyio.to_thread.run_sync(_publish, workspace, part, number, document_id)
+            async with workspace.publishing:
+                await anyio.to_thread.run_sync(_publish, workspace, part, number, document_id)
 
     await run_together(*(partial(one, number, document_id) for number, document_id in enumerate(settings.document_ids)))
 
@@ -63,13 +62,6 @@ def _publish(workspace: Workspace, received: Path | None, number: int, document_
     if number == 0:
         readme = workspace.parts / "readme"
         with disk_errors("writing", readme):
-            _link_or_copy(part, readme)
+            link_or_copy(part, readme)
         workspace.publish_now(readme, workspace.readme)
     workspace.publish_now(part, workspace.document(document_id))
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # a volume without hard links
-        shutil.copyfile(source, target)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from kerutaprep.errors import NotFoundError, ProtocolError
+from kerutaprep.errors import NotFoundError, PrepError, ProtocolError
 from kerutaprep.names import is_commit_id
 from kerutaprep.retry import retrying
 from kerutaprep.runner import run_together
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from kerutaprep.retry import RetryPolicy
 
 _FETCH = ("fetch", "--progress", "--no-tags", "--no-recurse-submodules", "--no-auto-maintenance")
+_EVERYTHING = ("+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*")
+_DEEPER = (50, 500, 5000)
+ALL = 2**31 - 1
+"""Git's own word for a depth without end (git-fetch(1), --unshallow)."""
 _FETCHED = re.compile(r"(?P<id>[0-9a-f]{40,64})\t[^\t]*\t(?:(?P<kind>branch|tag) )?(?:'(?P<name>[^']+)' of )?")
 _SYMREF = re.compile(r"\bHEAD symref-target:refs/heads/(\S+)|\bsymref=HEAD:refs/heads/(\S+)")
 _LS_REMOTE_SYMREF = re.compile(r"^ref: refs/heads/(\S+)\tHEAD$", re.MULTILINE)
@@ -101,6 +105,8 @@ class Remote:
             await self._remote(*_FETCH, *history, self.url.text, ref or "HEAD", extra=trace)
             said = packets.read_text(errors="replace") if packets.exists() else ""
         except NotFoundError as error:
+            if ref and is_commit_id(ref) and "unadvertised" in str(error):
+                return await self._deepen_until(ref, depth)
             raise NotFoundError(f"{_ref_in_words(ref)} was not found in {self.url.text}: {error}") from error
         finally:
             packets.unlink(missing_ok=True)
@@ -113,6 +119,17 @@ class Remote:
             if branch:
                 return tip._replace(kind="branch", name=branch, is_default=True)
         return tip
+
+    async def _deepen_until(self, commit: str, depth: int) -> Tip:
+        """Fetch more and more of every branch and tag until a commit that the server won't give by its id is there."""
+        for reach in (*(step for step in _DEEPER if depth and step > depth), ALL):
+            await self._remote(*_FETCH, f"--depth={reach}", self.url.text, *_EVERYTHING)
+            try:
+                await self._git.run("cat-file", "-e", f"{commit}^{{commit}}", at=self._git_dir)
+            except PrepError:
+                continue
+            return Tip(commit, "other", commit, commit)
+        raise NotFoundError(f"{_ref_in_words(commit)} was not found in any branch or tag of {self.url.text}")
 
     async def _read_tip(self, ref: str | None) -> Tip:
         line = (self._git_dir / "FETCH_HEAD").read_text(errors="surrogateescape").partition("\n")[0]

@@ -22,10 +22,10 @@ from kerutaprep.errors import (
     WorkDirError,
 )
 from kerutaprep.masking import LineSplitter
-from kerutaprep.process import run_process
+from kerutaprep.process import IdleError, run_process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from kerutaprep.events import StepRecord
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from kerutaprep.settings import PrepSettings
 
 _LAST_LINES = 8
+_FINDS_ITS_PLACE = frozenset({"init", "submodule", "lfs"})
+"""Commands that take the git directory from where they run: scripts and programs around git."""
 _HELPER_USERNAME, _HELPER_PASSWORD = "KERUTAPREP_GIT_USERNAME", "KERUTAPREP_GIT_PASSWORD"
 _HELPER = (
     """!f() { test "$1" = get && """
@@ -69,12 +71,17 @@ _CLASSES: tuple[tuple[type[PrepError], re.Pattern[str], str], ...] = tuple(
         ),
         (
             CredentialsError,
+            ("host key verification failed", "host key is known"),
+            "the server's host key is not known: check what `ssh-keyscan HOST` prints, put it into a file, "
+            "and give that as --ssh-known-hosts-file",
+        ),
+        (
+            CredentialsError,
             (
                 "authentication failed",
                 "could not read (username|password)",
                 "terminal prompts disabled",
                 r"permission denied \([a-z,-]*(publickey|password|keyboard)",
-                "host key verification failed",
                 "returned error: 40[13]",
                 "invalid (username|credentials)",
                 "permission to .* denied",
@@ -95,6 +102,7 @@ _CLASSES: tuple[tuple[type[PrepError], re.Pattern[str], str], ...] = tuple(
                 "couldn't find remote ref",
                 "remote branch .* not found",
                 "not our ref",
+                "unadvertised object",
                 "no such remote ref",
                 "no url found for submodule",
                 "not valid: is this a git repository",
@@ -148,9 +156,13 @@ class Git:
         settings: credentials, time-outs and the environment.
         masker: told of each credential before git gets it.
         record: the step on whose behalf it runs.
+        on_its_way: called whenever a command that talks to a server is started.
     """
 
-    def __init__(self, settings: PrepSettings, masker: Masker, record: StepRecord) -> None:
+    def __init__(
+        self, settings: PrepSettings, masker: Masker, record: StepRecord, on_its_way: Callable[[], None]
+    ) -> None:
+        self._on_its_way = on_its_way
         self.settings = settings
         self._masker = masker
         self._record = record
@@ -162,6 +174,7 @@ class Git:
         url: CloneURL | None = None,
         work_tree: Path | None = None,
         extra: Mapping[str, str] | None = None,
+        own_hooks: bool = False,
     ) -> str:
         """Run one git command and give what it wrote to stdout.
 
@@ -171,6 +184,7 @@ class Git:
             url: for a command that talks to a server: where, so that credentials go there and nowhere else.
             work_tree: the work tree, for a command that needs one.
             extra: variables beside the usual ones.
+            own_hooks: let the command see where the user's hooks are, for one that installs some.
 
         Raises:
             PrepError: it failed, classified by its own words, with the last of them.
@@ -179,8 +193,8 @@ class Git:
         last_lines: deque[str] = deque(maxlen=_LAST_LINES)
         stderr = LineSplitter(self._masker, partial(self._heard, last_lines))
         place = ["--git-dir", str(at), "--work-tree", str(work_tree)] if work_tree else ["--git-dir", str(at)]
-        command = ["git", *(place if arguments[0] != "init" else ()), *arguments]
-        environment = {**self._environment(url), **(extra or {})}
+        command = ["git", *(() if arguments[0] in _FINDS_ITS_PLACE else place), *arguments]
+        environment = {**self._environment(url, own_hooks=own_hooks), **(extra or {})}
         try:
             with self._ssh_key(url, environment):
                 status = await run_process(
@@ -190,9 +204,13 @@ class Git:
                     on_stderr=stderr.feed,
                     cwd=work_tree or at.parent,
                     umask=0o002 if self.settings.group_write else -1,
+                    idle_timeout=None if url is None else 2 * self.settings.read_timeout,
+                    on_start=None if url is None else self._on_its_way,
                 )
         except FileNotFoundError as error:
             raise SettingsError(f"git can't be started: {error.strerror}; is it on PATH?") from error
+        except IdleError as error:
+            raise TransportError(f"git {arguments[0]} stalled: {error}") from error
         stderr.close()
         if status:
             raise classify(f"git {arguments[0]}", status, list(last_lines))
@@ -205,7 +223,7 @@ class Git:
         elif line.strip():
             last_lines.append(line.strip())
 
-    def _environment(self, url: CloneURL | None) -> dict[str, str]:
+    def _environment(self, url: CloneURL | None, *, own_hooks: bool = False) -> dict[str, str]:
         inherited = self.settings.environment
         environment = {
             name: value
@@ -225,14 +243,14 @@ class Git:
         for ours, gits in (("SSL_CERT_FILE", "GIT_SSL_CAINFO"), ("SSL_CERT_DIR", "GIT_SSL_CAPATH")):
             if inherited.get(ours):
                 environment[gits] = inherited[ours]
-        config = [*self._config(), *self._credentials(url, environment)]
+        hooks = [] if own_hooks else [("core.hooksPath", os.devnull)]
+        config = [*hooks, *self._config(), *self._credentials(url, environment)]
         return environment | environment_config(config)
 
     def _config(self) -> list[tuple[str, str]]:
         stall = str(math.ceil(self.settings.read_timeout))
         return [
             # What could run a command or ask a question.
-            ("core.hooksPath", os.devnull),
             ("core.fsmonitor", "false"),
             ("core.askPass", ""),
             ("credential.helper", ""),

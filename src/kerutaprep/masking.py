@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -30,7 +31,10 @@ class Masker:
         """Mask this from now on, also percent-encoded and in Base64; of several lines, each one that is long enough."""
         lines = [secret, *(line for line in secret.splitlines() if len(line) > 8)]
         plain = {line.strip() for line in lines if len(line.strip()) >= _SHORTEST}
-        encoded = {quote(line, safe="") for line in plain} | {_base64(line) for line in plain if len(line) > 8}
+        # Bytes that are no UTF-8 are read from the environment and from a program's output in two ways.
+        plain |= {line.encode(errors="surrogateescape").decode(errors="replace") for line in plain}
+        encoded = {quote(line, safe="", errors="surrogateescape") for line in plain}
+        encoded |= {_base64(line) for line in plain if len(line) > 8}
         if not (plain | encoded) <= self._forms:
             self._forms |= plain | encoded
             longest_first = sorted(self._forms, key=len, reverse=True)
@@ -45,6 +49,13 @@ class Masker:
     def mask(self, text: str) -> str:
         """The text with ``***`` for every secret."""
         return self._pattern.sub(MASK, text) if self._pattern else text
+
+    def border(self, text: str, at: int) -> int:
+        """The last place up to ``at`` where a text can be cut without cutting a secret."""
+        for found in self._pattern.finditer(text) if self._pattern else ():
+            if found.end() > at:
+                return min(at, found.start())
+        return at
 
     @property
     def longest(self) -> int:
@@ -73,7 +84,7 @@ class LineSplitter:
         *lines, self._rest = re.split(rb"\r\n|\n|\r(?!\Z)", self._rest + data)
         for line in lines:
             self._emit(line)
-        while len(self._rest) > _LONGEST_LINE:
+        if len(self._rest) > _LONGEST_LINE + 8 * self._masker.longest:
             self._break_line()
 
     def close(self) -> None:
@@ -83,11 +94,10 @@ class LineSplitter:
         self._rest = b""
 
     def _break_line(self) -> None:
-        text = self._rest.decode(errors="replace")
-        masked = self._masker.mask(text)
-        keep = self._masker.longest
-        self._rest = masked[len(masked) - keep :].encode() if keep else b""
-        self._sink(masked[: len(masked) - keep])
+        text, used = codecs.utf_8_decode(self._rest, "replace", False)  # a character that is not whole yet waits
+        cut = self._masker.border(text, len(text) - self._masker.longest)
+        self._rest = text[cut:].encode() + self._rest[used:]
+        self._sink(self._masker.mask(text[:cut]))
 
     def _emit(self, line: bytes) -> None:
         self._sink(self._masker.mask(line.decode(errors="replace")))

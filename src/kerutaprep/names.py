@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from typing import NamedTuple
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 MAX_ID_LENGTH = 255
 """Characters of an id; also the bytes of a file name on every common file system."""
@@ -22,7 +22,7 @@ _BAD_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\\ud800-\udfff]|\.\.|@\{|//|/\.
 _UNEXPANDED = re.compile(r"\$\([A-Za-z_][A-Za-z0-9_.-]*\)")
 _TRANSPORT_HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9+.-]*::")
 _SCP_LIKE = re.compile(r"(?:(?P<user>[^@/:]+)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^@/:\[\]]+):(?P<path>.+)", re.DOTALL)
-_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*)|[0-9A-Fa-f:.]+(?:%[A-Za-z0-9]+)?")
+_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*|(?=.*:)[0-9A-Fa-f:.]+(?:%[A-Za-z0-9]+)?")
 _REMOTE_SCHEMES = frozenset({"https", "http", "ssh", "git"})
 _DEFAULT_PORTS = {"https": 443, "http": 80, "ssh": 22, "git": 9418}
 
@@ -110,12 +110,15 @@ class CloneURL(NamedTuple):
 
     def same_repository(self, other: CloneURL) -> bool:
         """Whether two URLs name one repository, however the end is written and whoever logs in."""
-        return self._identity() == other._identity()
+        return self.identity == other.identity
 
-    def _identity(self) -> tuple[str, str, int | None, str]:
+    @property
+    def identity(self) -> tuple[str, str, int | None, str]:
+        """What makes it this repository and no other: scheme, host, port and path."""
         path = self.text
         if self.scheme != "file":
-            path = urlsplit(self.text).path if "://" in self.text else self.text.partition(":")[2]
+            scp = None if "://" in self.text else _SCP_LIKE.fullmatch(self.text)
+            path = scp["path"] if scp else urlsplit(self.text).path
         path = path.removeprefix("file://").strip("/").removesuffix(".git").rstrip("/")
         return self.scheme, self.host.lower(), self.port or _DEFAULT_PORTS.get(self.scheme), path
 
@@ -154,6 +157,8 @@ def _parse_url(value: str, *, local: bool) -> CloneURL:
     if scheme == "file":
         if not local:
             raise ValueError("is a file URL, which only a flag or variable may give")
+        if "@" in parts.netloc:
+            raise ValueError("is a file URL with a user, who would not be asked")
         return CloneURL(value, "file", "", None)
     if scheme not in _REMOTE_SCHEMES:
         raise ValueError(f"has the scheme {scheme!a}; use https, http, ssh or git")
@@ -161,20 +166,27 @@ def _parse_url(value: str, *, local: bool) -> CloneURL:
         raise ValueError("has no valid host")
     if not parts.path.strip("/"):
         raise ValueError("has no path to a repository")
-    if parts.fragment:
-        raise ValueError("has a fragment (#…); give the branch as the ref")
-    username = unquote(parts.username) if parts.username else None
-    password = unquote(parts.password) if parts.password is not None else None
-    if (username or "").startswith("-") or _CONTROL.search(f"{username}{password}"):
-        raise ValueError("has no valid user")
+    if parts.fragment or parts.query:
+        raise ValueError("has a query (?…) or fragment (#…), which would be stored; the ref is a setting of its own")
+    username, password = _login_in(parts)
     address = parts.netloc.rpartition("@")[2]
     if scheme == "ssh" and parts.username:
         address = f"{parts.username}@{address}"
     return CloneURL(parts._replace(netloc=address).geturl(), scheme, host, port, username, password)
 
 
+def _login_in(parts: SplitResult) -> tuple[str | None, str | None]:
+    username = unquote(parts.username) if parts.username else None
+    password = unquote(parts.password) if parts.password is not None else None
+    if (username or "").startswith("-") or _CONTROL.search(f"{username}{password}"):
+        raise ValueError("has no valid user")
+    return username, password
+
+
 def _parse_scp_like(value: str, scp: re.Match[str]) -> CloneURL:
     host = scp["host"].strip("[]")
+    if host in _REMOTE_SCHEMES and scp["path"].startswith("/"):
+        raise ValueError(f"is no clone URL; after {host}: come two slashes")
     if not _HOST.fullmatch(host) or (scp["user"] or "").startswith("-") or scp["path"].startswith("-"):
         raise ValueError("is no clone URL")
     return CloneURL(value, "ssh", host, None, scp["user"])

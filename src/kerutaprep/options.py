@@ -114,11 +114,14 @@ def parse_arguments(words: Sequence[str]) -> tuple[dict[str, str | list[str]], l
         flag, equals, value = word.partition("=")
         option = _BY_FLAG.get(flag)
         if option is None:
-            problems.append(f"{flag}: no such option" if word.startswith("-") else f"unexpected word {word!r}")
+            problems.append(_unknown(flag))
+            if word.startswith("-") and not equals and rest and not rest[0].startswith("-"):
+                rest.pop(0)  # most likely its value; it may be a secret, so it is not shown
             continue
         if not equals:
             if option.kind == "switch":
-                value = rest.pop(0) if rest and rest[0].lower() in _SWITCH_WORDS else "on"
+                is_value = rest and (rest[0].lower() in _SWITCH_WORDS or rest[0].startswith("$("))
+                value = rest.pop(0) if is_value or rest[:1] == [""] else "on"
             elif not rest:
                 problems.append(f"{option}: its value is missing")
                 continue
@@ -126,6 +129,15 @@ def parse_arguments(words: Sequence[str]) -> tuple[dict[str, str | list[str]], l
                 value = rest.pop(0)
         _store(values, option, value)
     return values, problems
+
+
+def _unknown(flag: str) -> str:
+    if not flag.startswith("-"):
+        return "a word that belongs to no option (not shown, it may be a secret)"
+    meant = BY_FIELD.get(flag.lstrip("-").replace("-", "_"))
+    if meant is not None and meant.flag is None:
+        return f"{flag}: no such option, since a command line is visible to everyone; set {meant}"
+    return f"{flag}: no such option"
 
 
 def _store(values: dict[str, str | list[str]], option: Option, value: str) -> None:

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import anyio
 import anyio.to_thread
 
-from kerutaprep.api import KerutaAPI, Repository, new_session
-from kerutaprep.documents import download_documents
 from kerutaprep.errors import DeadlineError, LockedError, PrepError
 from kerutaprep.events import EventKind, Recorder, StepEvent
 from kerutaprep.git import Git
-from kerutaprep.install import InstallScript
+from kerutaprep.lfs import require_lfs
 from kerutaprep.plan import Plan, Step
 from kerutaprep.preplog import PrepLog
 from kerutaprep.report import StepReport, make_report, write_report
@@ -30,13 +28,18 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from kerutaprep.api import KerutaAPI
     from kerutaprep.events import StepRecord
+    from kerutaprep.install import InstallScript
+    from kerutaprep.names import CloneURL
     from kerutaprep.report import Outcome, Report
     from kerutaprep.settings import PrepSettings
 
 STEPS = ("workspace", "repository", "clone", "exclude", "documents", "script", "install")
 """The steps of every run, in the order in which they are reported."""
 _TERMINATED = 143
+_LONGEST_HEAD_START = 0.5
+"""Seconds that git is waited for before the HTTP stack is loaded: more than it takes to start it."""
 
 
 class PrepResult(NamedTuple):
@@ -104,6 +107,7 @@ class Run:
         extra_steps: Iterable[Step] = (),
         cancelled_code: Callable[[], int] = lambda: _TERMINATED,
     ) -> None:
+        require_lfs(settings)
         self._settings = settings
         self._session = session
         self._cancelled_code = cancelled_code
@@ -112,13 +116,17 @@ class Run:
         self._workspace = Workspace(settings.work_dir, group_write=settings.group_write)
         self._policy = RetryPolicy(retries=settings.retries)
         self._checkout: Checkout | None = None
-        self._script = InstallScript(settings, self._workspace, self.recorder.masker)
         self._plan = Plan(*self._own_steps(), *extra_steps)
         self.recorder.add(sorted((step.name for step in self._plan), key=_report_order))
         clone = self._record("clone")
-        self._worktree = Worktree(Git(settings, self.recorder.masker, clone), self._workspace, self._policy, clone)
+        self._git_on_its_way = anyio.Event()
+        git = Git(settings, self.recorder.masker, clone, self._git_on_its_way.set)
+        self._worktree = Worktree(git, self._workspace, self._policy, clone)
+        self._api_opened = anyio.Event()
         self._api: KerutaAPI
-        self._repository: Repository
+        self._script: InstallScript
+        self._url: CloneURL
+        self._branch: str | None = None
 
     async def execute(self) -> PrepResult:
         """Do it; raises and leaves what ``prepare`` says."""
@@ -159,11 +167,9 @@ class Run:
 
     async def _run_plan(self) -> None:
         async with AsyncExitStack() as stack:
-            if self._session is None:
-                self._session = await stack.enter_async_context(new_session(self._settings))
-            self._api = KerutaAPI(self._settings, self._session, self.recorder)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._log.keep_writing)
+                tasks.start_soon(self._open_api, stack)
                 failure = None
                 try:
                     await run_plan(self._plan, self.recorder.steps)
@@ -172,6 +178,20 @@ class Run:
                 tasks.cancel_scope.cancel()
             if failure is not None:
                 raise failure
+
+    async def _open_api(self, stack: AsyncExitStack) -> None:
+        """Load what HTTP needs, which takes longer than all else at the start: while git is at work, if it can be."""
+        if self._settings.repository_url:
+            with anyio.move_on_after(_LONGEST_HEAD_START):
+                await self._git_on_its_way.wait()
+        from kerutaprep.api import KerutaAPI, new_session  # noqa: PLC0415 - as said above
+        from kerutaprep.install import InstallScript  # noqa: PLC0415
+
+        if self._session is None:
+            self._session = await stack.enter_async_context(new_session(self._settings))
+        self._script = InstallScript(self._settings, self._workspace, self.recorder.masker)
+        self._api = KerutaAPI(self._settings, self._session, self.recorder)
+        self._api_opened.set()
 
     def _deadline_error(self) -> DeadlineError:
         unfinished = [step.name for step in self.recorder.steps.values() if step.status == "cancelled"]
@@ -232,24 +252,28 @@ class Run:
         record = self._record("repository")
         given = self._settings.clone_url
         if given is not None:
-            self._repository = Repository(given, None)
+            self._url = given
             record.skip("the clone URL was given")
             return
-        self._repository = await retrying(lambda _: self._api.look_up_repository(), self._policy, record)
-        mask_login(self._repository.url, self.recorder.masker)
+        await self._api_opened.wait()
+        self._url, self._branch = await retrying(lambda _: self._api.look_up_repository(), self._policy, record)
+        mask_login(self._url, self.recorder.masker)
 
     async def _clone(self) -> None:
-        ref = self._settings.ref or self._repository.branch
-        self._checkout = await self._worktree.clone(self._repository.url, ref)
+        self._checkout = await self._worktree.clone(self._url, self._settings.ref or self._branch)
         self._record("clone").detail = f"{self._checkout.commit[:12]} of {self._checkout.ref}"
 
     async def _exclude(self) -> None:
         await self._worktree.exclude()
 
     async def _download_documents(self) -> None:
+        await self._api_opened.wait()
+        from kerutaprep.documents import download_documents  # noqa: PLC0415 - as in _open_api
+
         await download_documents(self._settings, self._workspace, self._api, self._policy, self._record("documents"))
 
     async def _download_script(self) -> None:
+        await self._api_opened.wait()
         await self._script.download(self._api, self._policy, self._record("script"))
 
     async def _install(self) -> None:

@@ -28,6 +28,11 @@ _CHUNK = 64 * 1024
 _POLL = 0.02
 _DRAIN = 1.0
 
+
+class IdleError(Exception):
+    """A command gave no sign of life for too long; it is stopped by then."""
+
+
 awaited: set[int] = set()
 """The process ids whose exit status somebody in this process waits for; who reaps orphans leaves these alone."""
 
@@ -41,6 +46,8 @@ async def run_process(  # noqa: PLR0913 - one runner for every command; each arg
     cwd: Path | None = None,
     umask: int = -1,
     stop_leftovers: bool = False,
+    idle_timeout: float | None = None,
+    on_start: Callable[[], None] | None = None,
 ) -> int:
     """Run a command to its end and pass on what it writes as it is written.
 
@@ -55,12 +62,16 @@ async def run_process(  # noqa: PLR0913 - one runner for every command; each arg
         cwd: the working directory, None for the caller's.
         umask: the file mode creation mask, -1 for the caller's.
         stop_leftovers: stop what the command left running, and don't wait for its output.
+        idle_timeout: seconds without a sign of life (nothing written, nothing read, no processor time used by it or a
+            descendant) after which it is stopped.
+        on_start: called once it is started.
 
     Returns:
         the exit status; negative for the number of the signal that ended it.
 
     Raises:
         OSError: the command can't be started.
+        IdleError: it gave no sign of life for too long.
     """
     marker = f"{_MARKER}={uuid.uuid4().hex}"
     child = subprocess.Popen(  # noqa: ASYNC220 - starting is quick; what follows is awaited on file descriptors
@@ -74,25 +85,62 @@ async def run_process(  # noqa: PLR0913 - one runner for every command; each arg
         start_new_session=True,
     )
     awaited.add(child.pid)
+    members = partial(_family, child.pid, marker)
     try:
         async with anyio.create_task_group() as pumps:
             pumps.start_soon(_pump, child.stdout, on_stdout)
             if on_stderr is not None:
                 pumps.start_soon(_pump, child.stderr, on_stderr)
-            await _exited(child)
-            if stop_leftovers:
-                await stop(partial(_family, child.pid, marker))
+            if on_start is not None:
+                on_start()
+            idle = await _idles(child, members, idle_timeout)
+            if idle or stop_leftovers:
+                await stop(members, child)
             pumps.cancel_scope.deadline = anyio.current_time() + _DRAIN
     except BaseException:
         with anyio.CancelScope(shield=True):
-            await stop(partial(_family, child.pid, marker), child)
+            await stop(members, child)
         raise
     finally:
         awaited.discard(child.pid)
         for pipe in (child.stdout, child.stderr):
             if pipe is not None:
                 pipe.close()
+    if idle:
+        raise IdleError(f"no sign of life for {idle_timeout:g} s")
     return child.returncode
+
+
+async def _idles(child: subprocess.Popen[bytes], members: Callable[[], set[int]], idle_timeout: float | None) -> bool:
+    """Wait for a child's end; True where it was not waited for any longer, since it gave no sign of life."""
+    async with anyio.create_task_group() as watch:
+        if idle_timeout is not None:
+            watch.start_soon(_watch, members, idle_timeout, watch.cancel_scope)
+        await _exited(child)
+        watch.cancel_scope.cancel()
+        return False
+    return True
+
+
+async def _watch(members: Callable[[], set[int]], idle_timeout: float, patience: anyio.CancelScope) -> None:
+    """Cancel a scope once nothing has changed about a family of processes for too long."""
+    before, since = -1, anyio.current_time()
+    while anyio.current_time() - since < idle_timeout:
+        await anyio.sleep(min(idle_timeout / 4, 1.0))
+        if (now := sum(map(_activity, members()))) != before:
+            before, since = now, anyio.current_time()
+    patience.cancel()
+
+
+def _activity(pid: int) -> int:
+    """A number that grows while a process works: its processor time and the bytes that it read and wrote (proc(5))."""
+    place = Path("/proc", str(pid))
+    try:
+        times = (place / "stat").read_text(errors="replace").rpartition(")")[2].split()[11:13]
+        transfers = [line.split()[1] for line in (place / "io").read_text().splitlines()[:2]]
+    except OSError:
+        return 0
+    return sum(map(int, times + transfers))
 
 
 async def _pump(pipe: object, sink: Callable[[bytes], None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from html import escape
 from typing import TYPE_CHECKING, Literal, TypedDict
 
@@ -92,14 +93,16 @@ def read_report(path: Path) -> Report:
     try:
         report: Report = json.loads(path.read_text(encoding="utf-8"))
         draw_text(report, 80)
+        draw_svg(report)
     except OSError as error:
         raise SettingsError(f"{path} can't be read: {error.strerror}") from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise SettingsError(f"{path} is no report of kerutaprep") from error
     return report
 
 
 _NARROWEST_BAR = 10
+_NOT_IN_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _GLYPHS: dict[str, str] = {"succeeded": "█", "failed": "▓", "cancelled": "▒", "skipped": "░"}
 
 
@@ -111,7 +114,7 @@ def draw_text(report: Report, width: int) -> str:
         width: columns; the bars use what the words leave.
     """
     total = report["seconds"] or 1e-9
-    names = max(len(step["name"]) for step in report["steps"])
+    names = max((len(step["name"]) for step in report["steps"]), default=0)
     room = max(_NARROWEST_BAR, width - names - 32)
     lines = []
     for step in report["steps"]:
@@ -123,10 +126,10 @@ def draw_text(report: Report, width: int) -> str:
             bar = " " * before + _GLYPHS[step["status"]] * length
             span = f"{end - start:7.2f} s"
         size = format_bytes(step["bytes"]) if step["bytes"] else ""
-        status = "" if step["status"] == "succeeded" else step["status"]
-        lines.append(f"{step['name']:<{names}} {bar:<{room}} {span} {size or status:>10}".rstrip()[:width])
+        status = size if step["status"] == "succeeded" else step["status"]
+        lines.append(f"{step['name']:<{names}} {bar:<{room}} {span} {status:>10}".rstrip()[:width])
     commit = f", commit {report['commit'][:12]} of {report['ref']}" if report["commit"] else ""
-    lines.append(f"{report['outcome']} in {report['seconds']:.2f} s, exit code {report['exit_code']}{commit}")
+    lines.append(f"{report['outcome']} in {report['seconds']:.2f} s, exit code {report['exit_code']}{commit}"[:width])
     return "\n".join(lines)
 
 
@@ -143,7 +146,7 @@ def draw_svg(report: Report, title: str = "") -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
         'font-family="system-ui, sans-serif" font-size="13">',
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
-        f'<text x="16" y="28" font-size="16" fill="#1c2733">{escape(title or _headline(report))}</text>',
+        f'<text x="16" y="28" font-size="16" fill="#1c2733">{_xml(title or _headline(report))}</text>',
     ]
     for seconds in _ticks(total):
         x = _LEFT + seconds / total * _BARS
@@ -155,12 +158,16 @@ def draw_svg(report: Report, title: str = "") -> str:
     return "\n".join([*shapes, "</svg>", ""])
 
 
+def _xml(text: str) -> str:
+    return escape(_NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text))
+
+
 def _headline(report: Report) -> str:
     return f"{report['outcome']} in {report['seconds']:.2f} s"
 
 
 def _svg_row(step: StepReport, total: float, y: int) -> list[str]:
-    shapes = [f'<text x="{_LEFT - 10}" y="{y + 15}" text-anchor="end" fill="#1c2733">{escape(step["name"])}</text>']
+    shapes = [f'<text x="{_LEFT - 10}" y="{y + 15}" text-anchor="end" fill="#1c2733">{_xml(step["name"])}</text>']
     start, end = step["start"], step["end"]
     if start is None or end is None:
         return [*shapes, f'<text x="{_LEFT + 4}" y="{y + 15}" fill="#66717d">never started</text>']
@@ -168,10 +175,10 @@ def _svg_row(step: StepReport, total: float, y: int) -> list[str]:
     length = max(2.0, (end - start) / total * _BARS)
     words = [f"{end - start:.2f} s", format_bytes(step["bytes"]) if step["bytes"] else ""]
     words += [step["status"] if step["status"] != "succeeded" else ""]
-    label = escape(" · ".join(filter(None, words)))
+    label = _xml(" · ".join(filter(None, words)))
     shapes.append(
         f'<rect x="{x:.1f}" y="{y}" width="{length:.1f}" height="20" rx="3" fill="{_COLOURS[step["status"]]}">'
-        f"<title>{escape(step['detail'] or step['status'])}</title></rect>"
+        f"<title>{_xml(step['detail'] or step['status'])}</title></rect>"
     )
     shapes.append(f'<text x="{x + length + 6:.1f}" y="{y + 15}" fill="#3d4852">{label}</text>')
     return shapes

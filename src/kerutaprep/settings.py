@@ -63,16 +63,16 @@ def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
 def _api_url(value: str) -> str:
     if not value:
         raise ValueError("must not be empty")
-    if not value.startswith(("http://", "https://")):
+    if not value.lower().startswith(("http://", "https://")):
         raise ValueError("must begin with http:// or https://")
+    if "?" in value or "#" in value:
+        raise ValueError("must not have a query (?…) or fragment (#…)")
     try:
-        url = parse_clone_url(value.rstrip("/") + "/api")
+        url = parse_clone_url(value + "/api")
     except ValueError as error:
         raise ValueError(str(error).replace("clone URL", "URL")) from None
     if url.username is not None or url.password is not None:
         raise ValueError("must not hold a user or password; KERUTA_API_TOKEN is the place for the token")
-    if "?" in value:
-        raise ValueError("must not have a query (?…)")
     return value.rstrip("/")
 
 
@@ -230,7 +230,11 @@ class PrepSettings(BaseSettings):
             CredentialsError: the file can't be read or holds no token.
         """
         if self.api_token_file:
-            return _header_safe(SecretStr(_read_secret(self.api_token_file, "API token"))).get_secret_value()
+            token = SecretStr(_read_secret(self.api_token_file, "API token"))
+            try:
+                return _header_safe(token).get_secret_value()
+            except ValueError as error:
+                raise CredentialsError(f"the API token in {self.api_token_file} {error}") from None
         return self.api_token.get_secret_value() if self.api_token else None
 
     def read_git_token(self) -> str | None:

@@ -55,6 +55,7 @@ class Workspace:
         keruta: ``.keruta`` in it.
         parts: a directory of this run alone, inside ``keruta``, for what is not whole yet; gone after the run.
         ready: set once the directories are there.
+        publishing: held while files get their final names.
     """
 
     def __init__(self, root: Path, *, group_write: bool) -> None:
@@ -68,6 +69,7 @@ class Workspace:
         self.group_write = group_write
         self.umask = 0o002 if group_write else -1
         self.ready = anyio.Event()
+        self.publishing = anyio.Lock()
         self._parts: Path | None = None
 
     @property
@@ -146,7 +148,42 @@ class Workspace:
         Raises:
             WorkDirError: a directory has the name, or the disk refuses.
         """
-        await anyio.to_thread.run_sync(self.publish_now, part, target, mode)
+        async with self.publishing:
+            await anyio.to_thread.run_sync(self.publish_now, part, target, mode)
+
+    @asynccontextmanager
+    async def own_files_kept(self, document_ids: tuple[str, ...]) -> AsyncIterator[None]:
+        """Hold publishing back, and put back whatever of this run's own files git removes meanwhile.
+
+        Git does so where a file of the same name was tracked until now.
+        """
+        async with self.publishing:
+            names = self.replaced_names(document_ids)
+            kept = await anyio.to_thread.run_sync(self._keep, names)
+            try:
+                yield
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(self._put_back, kept)
+
+    def _keep(self, names: frozenset[str]) -> dict[Path, Path]:
+        kept = {}
+        for number, path in enumerate(self.root / name for name in sorted(names)):
+            if path.is_file() and not path.is_symlink():
+                kept[path] = self.parts / f"kept-{number}"
+                with disk_errors("keeping", path):
+                    link_or_copy(path, kept[path])
+        return kept
+
+    @staticmethod
+    def _put_back(kept: dict[Path, Path]) -> None:
+        for path, copy in kept.items():
+            with disk_errors("putting back", path):
+                if path.exists():
+                    copy.unlink()
+                else:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    copy.rename(path)
 
     def publish_now(self, part: Path, target: Path, mode: int | None = None) -> None:
         """``publish``, for a thread that may block."""
@@ -169,6 +206,14 @@ def _try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name, or a copy where the volume has no hard links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _make_directory(directory: Path) -> None:

@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import anyio.to_thread
 
-from kerutaprep.errors import WorkDirError
-from kerutaprep.fetch import Remote, Tips
+from kerutaprep.cache import Cache
+from kerutaprep.errors import PrepError, WorkDirError
+from kerutaprep.fetch import ALL, Remote
+from kerutaprep.lfs import fetch_lfs_files
 from kerutaprep.names import parse_clone_url
+from kerutaprep.sparse import narrow, tracked_names
+from kerutaprep.submodules import update_submodules
 from kerutaprep.workspace import KERUTA, disk_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from pathlib import Path
 
     from kerutaprep.events import StepRecord
+    from kerutaprep.fetch import Tips
     from kerutaprep.git import Git
     from kerutaprep.names import CloneURL
     from kerutaprep.retry import RetryPolicy
@@ -24,8 +28,7 @@ if TYPE_CHECKING:
 
 _JOURNAL = "kerutaprep-checkout"
 _STALE_LOCKS = ("index.lock", "HEAD.lock", "config.lock", "shallow.lock", "packed-refs.lock")
-_NOT_OURS = ("lost+found",)
-_TREE, _LINK = "040000", "120000"
+_LOST_AND_FOUND = "lost+found"
 _EXCLUDED = f"/{KERUTA}"
 
 
@@ -71,11 +74,18 @@ class Worktree:
         """
         await self._workspace.ready.wait()
         if not await anyio.to_thread.run_sync(os.path.lexists, self._git_dir):
-            return await self._clone_afresh(url, ref, force=False)
-        await self._finish_checkout()
-        if not await self._is_clone_of(url):
-            return await self._clone_afresh(url, ref, force=True)
-        return await self._update(url, ref)
+            checkout = await self._clone_afresh(url, ref, replace=False)
+        else:
+            await self._finish_checkout()
+            if await self._is_clone_of(url):
+                checkout = await self._update(url, ref)
+            else:
+                checkout = await self._clone_afresh(url, ref, replace=True)
+        if self._settings.lfs:
+            await fetch_lfs_files(self._git, url, self._git_dir, self._policy, self._record)
+        if self._settings.submodules != "no":
+            await update_submodules(self._git, url, self._git_dir, self._policy, self._record)
+        return checkout
 
     async def exclude(self) -> None:
         """Add Keruta's entry to ``.git/info/exclude`` (gitignore(5)), once, whatever was there before.
@@ -99,22 +109,30 @@ class Worktree:
             self._workspace.share(part)
             part.replace(path)
 
-    async def _clone_afresh(self, url: CloneURL, ref: str | None, *, force: bool) -> Checkout:
+    async def _clone_afresh(self, url: CloneURL, ref: str | None, *, replace: bool) -> Checkout:
+        """Clone into a directory of our own, and put that in the place of ``.git``."""
         staged = self._workspace.parts / "clone" / ".git"
         shared = ["--shared=group"] if self._workspace.group_write else []
         await self._git.run("init", "--quiet", "--template=", *shared, str(staged.parent), at=staged.parent)
+        cache = Cache(self._git, url, self._record) if self._settings.git_cache_dir else None
+        if cache is not None:
+            await cache.fill(staged, ref, self._settings.depth)
+        cut_off = await anyio.to_thread.run_sync((staged / "shallow").exists)
         tips = await Remote(self._git, url, staged, self._policy, self._record).fetch(
-            ref, self._settings.work_branch, depth=self._settings.depth
+            ref, self._settings.work_branch, depth=self._settings.depth or (ALL if cut_off else 0)
         )
         target = _Target.of(tips, self._settings.work_branch)
         await anyio.to_thread.run_sync(_write_config, staged, url, tips, target, self._settings.depth)
         await self._write_refs(staged, tips)
-        await self._hide_replaced(staged, target.commit)
-        if not force:
+        if cache is not None:
+            await cache.keep(staged, ref, tips.base)
+        await self._narrow(staged, target.commit)
+        if not replace:
             await self._refuse_what_is_in_the_way(staged, target.commit)
+        self._record.received(await anyio.to_thread.run_sync(_size_of_packs, staged))
         await anyio.to_thread.run_sync(self._move_in, staged, target)
-        await self._check_out(target, force=force)
-        if force:
+        await self._check_out(target, force=replace)
+        if replace:
             await self._clean()
         return Checkout(target.commit, tips.base.name)
 
@@ -127,38 +145,22 @@ class Worktree:
                 origin = f"refs/remotes/origin/{tip.name}"
                 await self._git.run("symbolic-ref", "refs/remotes/origin/HEAD", origin, at=git_dir)
 
-    async def _hide_replaced(self, git_dir: Path, commit: str) -> None:
-        """See to it that tracked files of which this run makes its own are neither checked out nor seen as changed.
-
-        They are left out by sparse patterns (git-sparse-checkout(1)), which a later fast-forward respects as well.
-        """
-        listing = await self._git.run("ls-tree", "-z", "-r", "-t", "--full-tree", commit, "--", KERUTA, at=git_dir)
-        modes = {
-            path: line.split()[0] for line, _, path in (entry.partition("\t") for entry in listing.split("\0")) if path
-        }
-        for directory in (KERUTA, f"{KERUTA}/documents"):
-            if modes.get(directory, _TREE) != _TREE:
-                what = "a symlink" if modes[directory] == _LINK else "a file or submodule"
-                raise WorkDirError(f"the repository tracks {directory} as {what}; Keruta needs it to be a directory")
-        replaced = self._workspace.replaced_names(self._settings.document_ids)
-        tracked = sorted(replaced & modes.keys())
-        for path in tracked:
-            if modes[path] == _TREE:
-                raise WorkDirError(f"the repository tracks {path} as a directory; Keruta needs it to be a file")
-        if tracked:
-            await anyio.to_thread.run_sync(_write_sparse_patterns, git_dir, tracked)
-            for key, value in _SPARSE_CONFIG:
-                await self._git.run("config", key, value, at=git_dir)
+    async def _narrow(self, git_dir: Path, commit: str) -> list[str]:
+        left_out = await tracked_names(self._git, git_dir, commit, self._workspace)
+        for path in self._settings.sparse_paths:
+            if not await self._git.run("ls-tree", "-d", "--full-tree", commit, "--", path, at=git_dir):
+                self._record.note(f"the repository has no directory {path!a} (--sparse-path)")
+        await narrow(self._git, git_dir, self._settings.sparse_paths, left_out)
+        return left_out
 
     async def _refuse_what_is_in_the_way(self, git_dir: Path, commit: str) -> None:
         """Ask git whether a checkout would overwrite a file, before anything of it is visible."""
-        if await anyio.to_thread.run_sync(self._is_empty):
-            return
-        await self._git.run("read-tree", "-n", "-m", "-u", commit, at=git_dir, work_tree=self._workspace.root)
+        if not await anyio.to_thread.run_sync(self._is_empty):
+            await self._git.run("read-tree", "-n", "-m", "-u", commit, at=git_dir, work_tree=self._workspace.root)
 
     def _is_empty(self) -> bool:
         with disk_errors("reading", self._workspace.root):
-            return {entry.name for entry in os.scandir(self._workspace.root)} <= {KERUTA, *_NOT_OURS}
+            return {entry.name for entry in os.scandir(self._workspace.root)} <= {KERUTA, _LOST_AND_FOUND}
 
     def _move_in(self, staged: Path, target: _Target) -> None:
         with disk_errors("moving the clone to", self._git_dir):
@@ -168,16 +170,16 @@ class Worktree:
                 self._git_dir.rename(self._workspace.parts / "replaced.git")
             staged.rename(self._git_dir)
 
-    async def _check_out(self, target: _Target, *, force: bool) -> None:
-        how = ["--force"] if force else ["--no-overwrite-ignore"]
+    async def _check_out(self, target: _Target, *, force: bool = False) -> None:
+        how = "--force" if force else "--no-overwrite-ignore"
         where = ["--no-track", "-B", target.branch] if target.branch else ["--detach"]
-        await self._in_tree("checkout", "--progress", *how, *where, target.commit)
+        await self._in_tree("checkout", "--progress", how, *where, target.commit)
         await anyio.to_thread.run_sync((self._git_dir / _JOURNAL).unlink, True)
 
     async def _finish_checkout(self) -> None:
         """Finish what a killed run began: its journal says that nothing was in the way, so what is there is its own."""
         journal = self._git_dir / _JOURNAL
-        if not journal.is_file():
+        if not await anyio.to_thread.run_sync(journal.is_file):
             return
         commit, _, branch = (await anyio.to_thread.run_sync(journal.read_text)).strip().partition(" ")
         await anyio.to_thread.run_sync(self._remove_stale_locks)
@@ -197,50 +199,93 @@ class Worktree:
         try:
             origin = await self._git.run("config", "--get", "remote.origin.url", at=self._git_dir)
             same = parse_clone_url(origin.strip(), local=True).same_repository(url)
-        except (ValueError, WorkDirError):
+        except (ValueError, PrepError):
             same = False
         if not same and policy != "reset":
             raise WorkDirError(f"{self._git_dir} is not a clone of {url.text}; move it, or use --on-existing reset")
         return same
 
     async def _update(self, url: CloneURL, ref: str | None) -> Checkout:
-        reset = self._settings.on_existing == "reset"
-        depth = self._settings.depth if reset else 0
-        tips = await Remote(self._git, url, self._git_dir, self._policy, self._record).fetch(
-            ref, self._settings.work_branch, depth=depth
-        )
+        remote = Remote(self._git, url, self._git_dir, self._policy, self._record)
+        tips = await remote.fetch(ref, self._settings.work_branch, depth=await self._depth_of_update(ref))
         await self._write_refs(self._git_dir, tips)
         target = _Target.of(tips, self._settings.work_branch)
-        await self._hide_replaced(self._git_dir, target.commit)
-        if reset:
-            await self._check_out(target, force=True)
-            await self._clean()
+        if self._settings.on_existing == "reset":
+            async with self._workspace.own_files_kept(self._settings.document_ids):
+                await self._narrow(self._git_dir, target.commit)
+                await self._check_out(target, force=True)
+                await self._clean()
+            await self._follow(target)
         else:
-            await self._fast_forward(target)
+            await self._go_on(target)
         commit = await self._git.run("rev-parse", "HEAD", at=self._git_dir)
         return Checkout(commit.strip(), tips.base.name)
 
-    async def _fast_forward(self, target: _Target) -> None:
-        reason = await self._reason_to_keep(target)
+    async def _depth_of_update(self, ref: str | None) -> int:
+        """All that is new since the last fetch; but of a branch that a shallow clone never had, no more than asked."""
+        shallow = await anyio.to_thread.run_sync((self._git_dir / "shallow").exists)
+        known = await self._resolve(f"refs/remotes/origin/{ref or 'HEAD'}") is not None
+        if not shallow or (known and self._settings.on_existing != "reset"):
+            return 0
+        return self._settings.depth or ALL
+
+    async def _go_on(self, target: _Target) -> None:
+        """Bring the existing clone to the target where that costs nobody's work, else keep it and say why."""
+        head = (await self._git.run("rev-parse", "--abbrev-ref", "HEAD", at=self._git_dir)).strip()
+        local = await self._resolve(f"refs/heads/{target.branch}") if target.branch else None
+        reason = await self._reason_to_keep(target, head, local)
         if reason is None:
+            if local is not None and await self._has_more(local, target.commit):
+                target = target._replace(commit=local)  # the branch is continued where it is
+                self._record.note(f"{target.branch} has commits of its own, which are kept")
             try:
-                await self._in_tree("merge", "--ff-only", "--no-overwrite-ignore", "--quiet", target.commit)
+                async with self._workspace.own_files_kept(self._settings.document_ids):
+                    await self._narrow(self._git_dir, target.commit)
+                    await self._check_out(target)
+                await self._follow(target)
             except WorkDirError as error:
                 reason = f"a file is in the way ({error})"
         if reason:
             self._record.note(f"the existing clone is kept as it is: {reason}")
 
-    async def _reason_to_keep(self, target: _Target) -> str | None:
-        head = (await self._git.run("rev-parse", "--abbrev-ref", "HEAD", at=self._git_dir)).strip()
-        if head != (target.branch or "HEAD"):
-            return f"{head} is checked out, not {target.branch or target.commit}"
+    async def _reason_to_keep(self, target: _Target, head: str, local: str | None) -> str | None:
         if (await self._in_tree("status", "--porcelain", "--untracked-files=no")).strip():
             return "it has uncommitted changes"
-        ahead = await self._git.run("rev-list", "--count", f"{target.commit}..HEAD", at=self._git_dir)
-        return f"it has {ahead.strip()} commits that {target.commit[:12]} has not" if ahead.strip() != "0" else None
+        if head == target.branch and local is not None:
+            return None
+        if head == "HEAD":
+            named_elsewhere = ["--branches", "--remotes", "--tags"]  # leaving it would lose sight of any other commit
+        elif self._settings.work_branch:
+            return None  # what is on the branch that is left stays on it
+        else:
+            named_elsewhere = ["--remotes", "--tags"]  # somebody is at work on that branch
+        unpushed = ["rev-list", "--count", "HEAD", "--not", target.commit, *named_elsewhere]
+        if (await self._git.run(*unpushed, at=self._git_dir)).strip() != "0":
+            return f"{head} is checked out and has commits of its own"
+        return None
+
+    async def _has_more(self, commit: str, target: str) -> bool:
+        return (await self._git.run("rev-list", "--count", f"{target}..{commit}", at=self._git_dir)).strip() != "0"
+
+    async def _follow(self, target: _Target) -> None:
+        """Let a branch track its upstream, and a clone of few branches follow one more."""
+        if target.branch is None or target.upstream is None:
+            return
+        branch, refspec = target.branch, _refspec(target.upstream)
+        followed = (await self._git.run("config", "--get-all", "remote.origin.fetch", at=self._git_dir)).splitlines()
+        if not {refspec, _refspec("*")} & set(followed):
+            await self._git.run("config", "--add", "remote.origin.fetch", refspec, at=self._git_dir)
+        for key, value in (("remote", "origin"), ("merge", f"refs/heads/{target.upstream}")):
+            await self._git.run("config", f"branch.{branch}.{key}", value, at=self._git_dir)
+
+    async def _resolve(self, name: str) -> str | None:
+        try:
+            return (await self._git.run("rev-parse", "--verify", "--quiet", name, at=self._git_dir)).strip()
+        except PrepError:
+            return None
 
     async def _clean(self) -> None:
-        kept = [f"--exclude=/{name}" for name in (KERUTA, *_NOT_OURS)]
+        kept = [f"--exclude=/{name}" for name in (KERUTA, _LOST_AND_FOUND)]
         await self._in_tree("clean", "--quiet", "-ffd", *kept)
 
     async def _in_tree(self, *arguments: str) -> str:
@@ -262,37 +307,42 @@ class _Target(NamedTuple):
         return cls(tips.base.commit, branch, branch)
 
 
-_SPARSE_CONFIG = (
-    ("core.sparseCheckout", "true"),
-    ("core.sparseCheckoutCone", "false"),
-    # The files are there, only they are Keruta's: without this git would take them for changed ones.
-    ("sparse.expectFilesOutsideOfPatterns", "true"),
-)
-
-
-def _write_sparse_patterns(git_dir: Path, left_out: Collection[str]) -> None:
-    with disk_errors("writing to", git_dir):
-        (git_dir / "info").mkdir(exist_ok=True)
-        lines = ["/*", *(f"!/{path}" for path in left_out)]
-        (git_dir / "info" / "sparse-checkout").write_text("".join(f"{line}\n" for line in lines))
-
-
 def _write_config(git_dir: Path, url: CloneURL, tips: Tips, target: _Target, depth: int) -> None:
     """Add what ``git clone`` would have written: the remote, and the branch's upstream.
 
     As there, a shallow clone follows only the branches it has: to follow all would fetch each one's whole history.
     """
     branches = [tip.name for tip in filter(None, tips) if tip.kind == "branch"]
-    refspecs = [f"+refs/heads/{name}:refs/remotes/origin/{name}" for name in branches] if depth else []
-    lines = ['[remote "origin"]', f"\turl = {_config_value(url.text)}"]
-    lines += [f"\tfetch = {_config_value(refspec)}" for refspec in refspecs or ["+refs/heads/*:refs/remotes/origin/*"]]
+    if not branches or not depth:
+        branches = ["*"]
+    lines = ['[remote "origin"]', f"\turl = {_quoted(url.text)}"]
+    if target.branch and target.upstream is None and depth:
+        branches.append(_tolerant(target.branch))
+    lines += [f"\tfetch = {_quoted(_refspec(name))}" for name in branches]
     if target.branch and target.upstream:
-        lines += [f"[branch {_config_value(target.branch)}]", "\tremote = origin"]
-        lines += [f"\tmerge = {_config_value(f'refs/heads/{target.upstream}')}"]
+        lines += [f"[branch {_quoted(target.branch)}]", "\tremote = origin"]
+        lines += [f"\tmerge = {_quoted(f'refs/heads/{target.upstream}')}"]
     with disk_errors("writing", git_dir / "config"), (git_dir / "config").open("a") as file:
         file.write("".join(f"{line}\n" for line in lines))
 
 
-def _config_value(text: str) -> str:
+def _tolerant(branch: str) -> str:
+    """Name a branch that the remote has not got yet, so that a push is tracked and a fetch without it does not fail.
+
+    Git insists on a branch that is named in full, but not on one that is named by a pattern: this one fits the branch,
+    and hardly any other.
+    """
+    return f"{branch[:1]}*{branch[1:]}"
+
+
+def _refspec(branch: str) -> str:
+    return f"+refs/heads/{branch}:refs/remotes/origin/{branch}"
+
+
+def _quoted(text: str) -> str:
     """Quote as git-config(1) reads it."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _size_of_packs(git_dir: Path) -> int:
+    return sum(pack.stat().st_size for pack in (git_dir / "objects" / "pack").glob("*.pack"))

@@ -1,0 +1,1 @@
+"""Benchmarks: ``python -m benchmarks``; what is measured and how is in ``benchmarks/README.md``."""
