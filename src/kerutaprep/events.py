@@ -85,10 +85,10 @@ class StepRecord:
         """Pass on a line of the install script's output."""
         self.emit("output", line)
 
-    def progress(self, state: str, *, at_least_every: float = 1.0) -> None:
-        """Say how far it is; told only if nothing was for a while."""
+    def progress(self, state: str, *, least_pause: float) -> None:
+        """Say how far it is; told only if nothing was for so many seconds."""
         self.state = state
-        if self._recorder.now() - self._spoke >= at_least_every:
+        if self._recorder.now() - self._spoke >= least_pause:
             self.emit("progress", state)
 
     def skip(self, reason: str) -> None:

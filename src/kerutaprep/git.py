@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from kerutaprep.settings import PrepSettings
 
 _LAST_LINES = 8
+_LEAST_PROGRESS_SECONDS = 1.0
+"""Between two events of progress: git itself reports up to a hundred a second."""
 _FINDS_ITS_PLACE = frozenset({"init", "submodule", "lfs"})
 """Commands that take the git directory from where they run: scripts and programs around git."""
 _HELPER_USERNAME, _HELPER_PASSWORD = "KERUTAPREP_GIT_USERNAME", "KERUTAPREP_GIT_PASSWORD"
@@ -219,7 +221,8 @@ class Git:
     def _heard(self, last_lines: deque[str], line: str) -> None:
         found = _PROGRESS.match(line)
         if found:
-            self._record.progress(f"{found['what'].lower()} {found['percent']} %")
+            state = f"{found['what'].lower()} {found['percent']} %"
+            self._record.progress(state, least_pause=_LEAST_PROGRESS_SECONDS)
         elif line.strip():
             last_lines.append(line.strip())
 
