@@ -12,6 +12,7 @@ import anyio
 from aiohttp import web
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from pathlib import Path
 
@@ -120,15 +121,15 @@ def delayed(seconds: float) -> Middleware:
 
 
 @asynccontextmanager
-async def serve(application: web.Application) -> AsyncIterator[str]:
+async def serve(application: web.Application, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     """Serve an application on a free port of loopback, and give its URL without a slash at the end."""
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
         host, port = runner.addresses[0][:2]
-        yield f"http://{host}:{port}"
+        yield f"{'https' if tls else 'http'}://{host}:{port}"
     finally:
         await runner.cleanup()
 

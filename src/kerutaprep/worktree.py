@@ -14,6 +14,7 @@ from kerutaprep.lfs import fetch_lfs_files
 from kerutaprep.names import parse_clone_url
 from kerutaprep.sparse import narrow, tracked_names
 from kerutaprep.submodules import update_submodules
+from kerutaprep.target import Target, refspec, write_config
 from kerutaprep.workspace import KERUTA, disk_errors
 
 if TYPE_CHECKING:
@@ -121,8 +122,8 @@ class Worktree:
         tips = await Remote(self._git, url, staged, self._policy, self._record).fetch(
             ref, self._settings.work_branch, depth=self._settings.depth or (ALL if cut_off else 0)
         )
-        target = _Target.of(tips, self._settings.work_branch)
-        await anyio.to_thread.run_sync(_write_config, staged, url, tips, target, self._settings.depth)
+        target = Target.of(tips, self._settings.work_branch)
+        await anyio.to_thread.run_sync(write_config, staged, url, tips, target, self._settings.depth)
         await self._write_refs(staged, tips)
         if cache is not None:
             await cache.keep(staged, ref, tips.base)
@@ -162,7 +163,7 @@ class Worktree:
         with disk_errors("reading", self._workspace.root):
             return {entry.name for entry in os.scandir(self._workspace.root)} <= {KERUTA, _LOST_AND_FOUND}
 
-    def _move_in(self, staged: Path, target: _Target) -> None:
+    def _move_in(self, staged: Path, target: Target) -> None:
         with disk_errors("moving the clone to", self._git_dir):
             (staged / "FETCH_HEAD").unlink(missing_ok=True)
             (staged / _JOURNAL).write_text(f"{target.commit} {target.branch or ''}\n")
@@ -170,7 +171,7 @@ class Worktree:
                 self._git_dir.rename(self._workspace.parts / "replaced.git")
             staged.rename(self._git_dir)
 
-    async def _check_out(self, target: _Target, *, force: bool = False) -> None:
+    async def _check_out(self, target: Target, *, force: bool = False) -> None:
         how = "--force" if force else "--no-overwrite-ignore"
         where = ["--no-track", "-B", target.branch] if target.branch else ["--detach"]
         await self._in_tree("checkout", "--progress", how, *where, target.commit)
@@ -184,7 +185,7 @@ class Worktree:
         commit, _, branch = (await anyio.to_thread.run_sync(journal.read_text)).strip().partition(" ")
         await anyio.to_thread.run_sync(self._remove_stale_locks)
         self._record.note("finishing the checkout that an earlier run was stopped in")
-        await self._check_out(_Target(commit, branch or None, None), force=True)
+        await self._check_out(Target(commit, branch or None, None), force=True)
 
     def _remove_stale_locks(self) -> None:
         with disk_errors("removing stale locks in", self._git_dir):
@@ -209,7 +210,7 @@ class Worktree:
         remote = Remote(self._git, url, self._git_dir, self._policy, self._record)
         tips = await remote.fetch(ref, self._settings.work_branch, depth=await self._depth_of_update(ref))
         await self._write_refs(self._git_dir, tips)
-        target = _Target.of(tips, self._settings.work_branch)
+        target = Target.of(tips, self._settings.work_branch)
         if self._settings.on_existing == "reset":
             async with self._workspace.own_files_kept(self._settings.document_ids):
                 await self._narrow(self._git_dir, target.commit)
@@ -229,7 +230,7 @@ class Worktree:
             return 0
         return self._settings.depth or ALL
 
-    async def _go_on(self, target: _Target) -> None:
+    async def _go_on(self, target: Target) -> None:
         """Bring the existing clone to the target where that costs nobody's work, else keep it and say why."""
         head = (await self._git.run("rev-parse", "--abbrev-ref", "HEAD", at=self._git_dir)).strip()
         local = await self._resolve(f"refs/heads/{target.branch}") if target.branch else None
@@ -248,7 +249,7 @@ class Worktree:
         if reason:
             self._record.note(f"the existing clone is kept as it is: {reason}")
 
-    async def _reason_to_keep(self, target: _Target, head: str, local: str | None) -> str | None:
+    async def _reason_to_keep(self, target: Target, head: str, local: str | None) -> str | None:
         if (await self._in_tree("status", "--porcelain", "--untracked-files=no")).strip():
             return "it has uncommitted changes"
         if head == target.branch and local is not None:
@@ -267,14 +268,14 @@ class Worktree:
     async def _has_more(self, commit: str, target: str) -> bool:
         return (await self._git.run("rev-list", "--count", f"{target}..{commit}", at=self._git_dir)).strip() != "0"
 
-    async def _follow(self, target: _Target) -> None:
+    async def _follow(self, target: Target) -> None:
         """Let a branch track its upstream, and a clone of few branches follow one more."""
         if target.branch is None or target.upstream is None:
             return
-        branch, refspec = target.branch, _refspec(target.upstream)
+        branch, wanted = target.branch, refspec(target.upstream)
         followed = (await self._git.run("config", "--get-all", "remote.origin.fetch", at=self._git_dir)).splitlines()
-        if not {refspec, _refspec("*")} & set(followed):
-            await self._git.run("config", "--add", "remote.origin.fetch", refspec, at=self._git_dir)
+        if not {wanted, refspec("*")} & set(followed):
+            await self._git.run("config", "--add", "remote.origin.fetch", wanted, at=self._git_dir)
         for key, value in (("remote", "origin"), ("merge", f"refs/heads/{target.upstream}")):
             await self._git.run("config", f"branch.{branch}.{key}", value, at=self._git_dir)
 
@@ -290,58 +291,6 @@ class Worktree:
 
     async def _in_tree(self, *arguments: str) -> str:
         return await self._git.run(*arguments, at=self._git_dir, work_tree=self._workspace.root)
-
-
-class _Target(NamedTuple):
-    commit: str
-    branch: str | None
-    """The local branch to be on, None for a detached HEAD."""
-    upstream: str | None
-    """The remote's branch that it tracks."""
-
-    @classmethod
-    def of(cls, tips: Tips, work_branch: str | None) -> _Target:
-        if work_branch:
-            return cls((tips.work or tips.base).commit, work_branch, work_branch if tips.work else None)
-        branch = tips.base.name if tips.base.kind == "branch" else None
-        return cls(tips.base.commit, branch, branch)
-
-
-def _write_config(git_dir: Path, url: CloneURL, tips: Tips, target: _Target, depth: int) -> None:
-    """Add what ``git clone`` would have written: the remote, and the branch's upstream.
-
-    As there, a shallow clone follows only the branches it has: to follow all would fetch each one's whole history.
-    """
-    branches = [tip.name for tip in filter(None, tips) if tip.kind == "branch"]
-    if not branches or not depth:
-        branches = ["*"]
-    lines = ['[remote "origin"]', f"\turl = {_quoted(url.text)}"]
-    if target.branch and target.upstream is None and depth:
-        branches.append(_tolerant(target.branch))
-    lines += [f"\tfetch = {_quoted(_refspec(name))}" for name in branches]
-    if target.branch and target.upstream:
-        lines += [f"[branch {_quoted(target.branch)}]", "\tremote = origin"]
-        lines += [f"\tmerge = {_quoted(f'refs/heads/{target.upstream}')}"]
-    with disk_errors("writing", git_dir / "config"), (git_dir / "config").open("a") as file:
-        file.write("".join(f"{line}\n" for line in lines))
-
-
-def _tolerant(branch: str) -> str:
-    """Name a branch that the remote has not got yet, so that a push is tracked and a fetch without it does not fail.
-
-    Git insists on a branch that is named in full, but not on one that is named by a pattern: this one fits the branch,
-    and hardly any other.
-    """
-    return f"{branch[:1]}*{branch[1:]}"
-
-
-def _refspec(branch: str) -> str:
-    return f"+refs/heads/{branch}:refs/remotes/origin/{branch}"
-
-
-def _quoted(text: str) -> str:
-    """Quote as git-config(1) reads it."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _size_of_packs(git_dir: Path) -> int:
