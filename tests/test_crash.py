@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from tests.fakes import DOCUMENT, FILES, Gate, Stage, run_program
+from tests.fakes import DOCUMENT, FILES, Gate, Stage, alive, run_program
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,3 +88,90 @@ async def test_killed_while_documents_arrive(quiet: Stage) -> None:
         await program.wait()
     gate.opened.set()
     await _assert_the_next_run_succeeds(quiet)
+
+
+@pytest.fixture
+async def cloned(quiet: Stage) -> tuple[Stage, str, str]:
+    """An existing clone, and what upstream changes: the commits before and after."""
+    quiet.commit_files({"gone": "gone\n", "same": "same\n"})
+    before = (await run_and_check(quiet)).strip()
+    after = quiet.commit_files({"README.md": "# A better shop\n" * 50, "new/file": "new\n" * 50, "gone": None})
+    return quiet, before, after
+
+
+async def run_and_check(stage: Stage) -> str:
+    """Run the program and give the commit that is checked out."""
+    ended = await run_program(stage.command())
+    assert ended.code == 0, ended.stderr
+    return stage.run_git("rev-parse", "HEAD")
+
+
+def _half_checked_out(stage: Stage, tmp_path: Path, before: str) -> None:
+    """Make what a checkout leaves that was killed in the middle: some files new, one half, the index from before."""
+    stage.run_git("reset", "-q", "--soft", before)
+    stage.run_git("read-tree", before)
+    (stage.work / "README.md").write_text(("# A better shop\n" * 50)[:100])
+    (stage.work / ".git" / "index.lock").touch()
+    assert (tmp_path / "flag").exists()
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["before", "after"])
+async def test_killed_at_the_checkout_of_an_update(cloned: tuple[Stage, str, str], tmp_path: Path, half: bool) -> None:
+    """An update that is killed at its checkout is finished by the next run."""
+    stage, _, after = cloned
+    await _kill_at(stage, tmp_path, "checkout", half=half)
+    assert (await run_and_check(stage)).strip() == after
+    assert stage.run_git("status", "--porcelain") == ""
+    assert not (stage.work / "gone").exists()
+    assert (stage.work / "new" / "file").exists()
+
+
+async def test_a_half_written_update_is_finished(cloned: tuple[Stage, str, str], tmp_path: Path) -> None:
+    """Half-written files are no uncommitted work; an edit to a file the update was not changing is."""
+    stage, before, after = cloned
+    await _kill_at(stage, tmp_path, "checkout", half=True)
+    _half_checked_out(stage, tmp_path, before)
+    (stage.work / "same").write_text("mine\n")
+    assert (await run_and_check(stage)).strip() == after
+    assert (stage.work / "README.md").read_text() == "# A better shop\n" * 50
+    assert (stage.work / "same").read_text() == "mine\n"
+    assert stage.run_git("status", "--porcelain") == " M same\n"
+
+
+async def test_an_edit_between_two_runs_is_kept_aside(cloned: tuple[Stage, str, str], tmp_path: Path) -> None:
+    """What somebody wrote into a file that the update was changing is not lost, nor does it stop the next run."""
+    stage, before, after = cloned
+    await _kill_at(stage, tmp_path, "checkout", half=True)
+    _half_checked_out(stage, tmp_path, before)
+    (stage.work / "README.md").write_text("my words\n")
+    assert (await run_and_check(stage)).strip() == after
+    (kept,) = stage.keruta("kept").iterdir()
+    assert kept.read_text() == "my words\n"
+    assert "kept/0-README.md" in stage.keruta("prep.log").read_text()
+
+
+async def test_killed_again_while_it_recovers(cloned: tuple[Stage, str, str], tmp_path: Path) -> None:
+    """A recovery that is killed is recovered from."""
+    stage, before, after = cloned
+    await _kill_at(stage, tmp_path, "checkout", half=True)
+    _half_checked_out(stage, tmp_path, before)
+    for command in ("restore", "checkout"):
+        (tmp_path / "flag").unlink()
+        await _kill_at(stage, tmp_path, command)
+    assert (await run_and_check(stage)).strip() == after
+    assert stage.run_git("status", "--porcelain") == ""
+
+
+async def test_what_a_killed_run_left_running_is_stopped(quiet: Stage) -> None:
+    """The script of a run that was killed does not go on beside the next run's."""
+    quiet.content.scripts["shop"] = b"#!/bin/sh\necho $$ > pid.new; mv pid.new pid; sleep 600\n"
+    async with await anyio.open_process(quiet.command(), stderr=subprocess.DEVNULL) as program:
+        while not (quiet.work / "pid").exists():
+            await anyio.sleep(0.01)
+        program.kill()
+        await program.wait()
+    orphan = int((quiet.work / "pid").read_text())
+    assert alive(orphan)
+    quiet.content.scripts["shop"] = b"#!/bin/sh\nrm pid\n"
+    await _assert_the_next_run_succeeds(quiet)
+    assert not alive(orphan)

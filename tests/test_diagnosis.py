@@ -7,6 +7,7 @@ import pytest
 from kerutaprep import (
     CredentialsError,
     InternalError,
+    InTheWayError,
     NotFoundError,
     PrepError,
     ProtocolError,
@@ -36,7 +37,7 @@ from kerutaprep.diagnosis import classify
         ("error: RPC failed; curl 18 transfer closed\nfatal: early EOF\nfatal: index-pack failed", TransportError),
         ("fatal: unable to access 'https://h/': server certificate verification failed. CAfile: x", ProtocolError),
         ("fatal: transport 'ext' not allowed", ProtocolError),
-        ("error: Untracked working tree file 'x' would be overwritten by merge.", WorkDirError),
+        ("error: Untracked working tree file 'x' would be overwritten by merge.", InTheWayError),
         ("fatal: something nobody has seen", InternalError),
         ("", InternalError),
     ],

@@ -100,6 +100,42 @@ async def test_hooks_do_not_run_and_stay(stage: Stage, tmp_path: Path, monkeypat
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"filter.evil.smudge": "CMD", "filter.evil.clean": "CMD", "filter.evil.required": "true"},
+        {"filter.evil.process": "CMD"},
+        {"core.fsmonitor": "CMD"},
+        {"core.hooksPath": "HOOKS"},
+        {"core.sshCommand": "CMD", "core.askPass": "CMD", "credential.helper": "!CMD"},
+        {"core.alternateRefsCommand": "CMD", "core.pager": "CMD", "core.editor": "CMD"},
+        {"diff.external": "CMD", "merge.evil.driver": "CMD"},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+async def test_an_existing_clones_configuration_runs_nothing(
+    stage: Stage, tmp_path: Path, settings: dict[str, str]
+) -> None:
+    """What an existing clone's own configuration would have git run is not run by an update."""
+    del stage.content.scripts["shop"]
+    command = tmp_path / "hooks" / "post-checkout"
+    command.parent.mkdir()
+    command.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\ncat\n")
+    command.chmod(0o755)
+    stage.commit_files({".gitattributes": "* filter=evil merge=evil diff=evil\n"})
+    await prepare(stage.settings())
+    for key, value in settings.items():
+        stage.run_git("config", key, value.replace("CMD", str(command)).replace("HOOKS", str(command.parent)))
+    (stage.work / "README.md").touch()
+    tip = stage.commit_files({"README.md": "changed\n"})
+    result = await prepare(stage.settings())
+
+    assert result.commit == tip
+    assert (stage.work / "README.md").read_text() == "changed\n"
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.anyio
 async def test_no_secret_is_in_an_argv(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Git's command lines, taken down by a git of the test's own, hold no credentials."""
     real = run_git(tmp_path, "--exec-path").strip()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         CredentialsError,
         DeadlineError,
         InternalError,
+        InTheWayError,
         LockedError,
         NotFoundError,
         PlanError,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CredentialsError",
     "DeadlineError",
+    "InTheWayError",
     "InternalError",
     "LockedError",
     "NotFoundError",

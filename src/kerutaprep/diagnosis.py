@@ -7,6 +7,7 @@ import re
 from kerutaprep.errors import (
     CredentialsError,
     InternalError,
+    InTheWayError,
     NotFoundError,
     PrepError,
     ProtocolError,
@@ -19,7 +20,7 @@ _CLASSES: tuple[tuple[type[PrepError], re.Pattern[str], str], ...] = tuple(
     (error, re.compile("|".join(patterns), re.IGNORECASE), advice)
     for error, patterns, advice in (
         (
-            WorkDirError,
+            InTheWayError,
             ("would be overwritten by", "untracked working tree files?", "would lose untracked files"),
             "a file is in the way of the checkout: move it",
         ),

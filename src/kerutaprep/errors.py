@@ -68,6 +68,10 @@ class WorkDirError(PrepError):
     exit_code = 74
 
 
+class InTheWayError(WorkDirError):
+    """A checkout would overwrite files that are nobody's but the user's; they are untouched."""
+
+
 class TemporaryError(PrepError):
     """What a later run may not meet; retries are used up by the time it is raised from ``prepare``."""
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from kerutaprep.diagnosis import classify
-from kerutaprep.errors import CredentialsError, SettingsError, TransportError
+from kerutaprep.errors import CredentialsError, PrepError, SettingsError, TransportError
 from kerutaprep.masking import LineSplitter
 from kerutaprep.process import IdleError, run_process
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kerutaprep.masking import Masker
     from kerutaprep.names import CloneURL
     from kerutaprep.settings import PrepSettings
+    from kerutaprep.workspace import Workspace
 
 _LAST_LINES = 8
 _LEAST_PROGRESS_SECONDS = 1.0
@@ -36,6 +37,24 @@ _HELPER = (
     f"""printf 'username=%s\npassword=%s\n' "${_HELPER_USERNAME}" "${_HELPER_PASSWORD}"; }}; f"""
 )
 _SECRET_VARIABLES = frozenset({"KERUTA_API_TOKEN", "KERUTA_GIT_TOKEN", "KERUTA_REGISTRY_TOKEN"})
+_RUNS_COMMANDS = re.compile(
+    r"filter\..+\.(clean|smudge|process|required)|merge\..+\.driver|diff\..+\.(command|textconv)|diff\.external"
+    r"|core\.(alternaterefscommand|sshcommand|gitproxy|editor|pager)|gpg\.(.+\.)?program|submodule\..+\.update"
+    r"|credential\.(.+\.)?helper",
+    re.IGNORECASE,
+)
+_HARMLESS = {"required": "false", "update": "checkout"}
+"""What an entry is overridden with, by the last part of its name; any other with nothing."""
+_ITS_OWN = frozenset({"local", "worktree"})
+"""The scopes of configuration that are the clone's own."""
+_LFS = frozenset(
+    {
+        ("filter.lfs.clean", "git-lfs clean -- %f"),
+        ("filter.lfs.smudge", "git-lfs smudge -- %f"),
+        ("filter.lfs.process", "git-lfs filter-process"),
+        ("filter.lfs.required", "true"),
+    }
+)
 _DROPPED = re.compile(r"GIT_.*|LC_.*|LANG|LANGUAGE|SSH_ASKPASS.*|PAGER|EDITOR|VISUAL|LESS|LV")
 _PROGRESS = re.compile(r"(?:remote: )?(?P<what>[A-Z][a-z]+(?: [a-z]+)*): +(?P<percent>[0-9]{1,3})% \(.*")
 
@@ -47,13 +66,21 @@ class Git:
         settings: credentials, time-outs and the environment.
         masker: told of each credential before git gets it.
         record: the step on whose behalf it runs.
+        workspace: the work directory, on whose behalf it runs.
         on_its_way: called whenever a command that talks to a server is started.
     """
 
     def __init__(
-        self, settings: PrepSettings, masker: Masker, record: StepRecord, on_its_way: Callable[[], None]
+        self,
+        settings: PrepSettings,
+        masker: Masker,
+        record: StepRecord,
+        workspace: Workspace,
+        on_its_way: Callable[[], None],
     ) -> None:
+        self._workspace = workspace
         self._on_its_way = on_its_way
+        self._disarmed: list[tuple[str, str]] = []
         self.settings = settings
         self._masker = masker
         self._record = record
@@ -91,6 +118,7 @@ class Git:
                 status = await run_process(
                     command,
                     environment=environment,
+                    owner=self._workspace.identity,
                     on_stdout=stdout.append,
                     on_stderr=stderr.feed,
                     cwd=work_tree or at.parent,
@@ -106,6 +134,26 @@ class Git:
         if status:
             raise classify(f"git {arguments[0]}", status, list(last_lines))
         return b"".join(stdout).decode(errors="surrogateescape")
+
+    async def disarm(self, git_dir: Path) -> None:
+        """Have no later command obey what an existing clone's own configuration would have git run.
+
+        Whoever could write to the volume could have put it there. Git LFS in the form in which it sets itself up is
+        left as it is: without it the tree would look changed.
+
+        Args:
+            git_dir: the clone's; one that is none has nothing to disarm.
+        """
+        try:
+            listing = await self.run("config", "--null", "--show-scope", "--includes", "--list", at=git_dir)
+        except PrepError:
+            return
+        fields = listing.split("\0")
+        entries = [
+            entry.partition("\n") for scope, entry in zip(fields[0::2], fields[1::2], strict=False) if scope in _ITS_OWN
+        ]
+        armed = [key for key, _, value in entries if _RUNS_COMMANDS.fullmatch(key) and value not in _LFS_COMMANDS]
+        self._disarmed = [(key, _HARMLESS.get(key.rpartition(".")[2], "")) for key in armed]
 
     def _heard(self, last_lines: deque[str], line: str) -> None:
         found = _PROGRESS.match(line)
@@ -135,8 +183,10 @@ class Git:
         for ours, gits in (("SSL_CERT_FILE", "GIT_SSL_CAINFO"), ("SSL_CERT_DIR", "GIT_SSL_CAPATH")):
             if inherited.get(ours):
                 environment[gits] = inherited[ours]
+        if any(key == "core.gitproxy" for key, _ in self._disarmed):
+            environment["GIT_PROXY_COMMAND"] = ""  # of this one the first entry counts, not the last
         hooks = [] if own_hooks else [("core.hooksPath", os.devnull)]
-        config = [*hooks, *self._config(), *self._credentials(url, environment)]
+        config = [*hooks, *self._config(), *self._disarmed, *self._credentials(url, environment)]
         return environment | environment_config(config)
 
     def _config(self) -> list[tuple[str, str]]:

@@ -115,6 +115,7 @@ class InstallScript:
                 status = await run_process(
                     command,
                     environment=self._environment(),
+                    owner=self._workspace.identity,
                     on_stdout=output.feed,
                     cwd=self._workspace.root,
                     umask=self._workspace.umask,

@@ -15,6 +15,7 @@ from kerutaprep.git import Git
 from kerutaprep.lfs import require_lfs
 from kerutaprep.plan import Plan, Step
 from kerutaprep.preplog import PrepLog
+from kerutaprep.process import stop_abandoned
 from kerutaprep.report import StepReport, make_report, write_report
 from kerutaprep.retry import RetryPolicy, retrying
 from kerutaprep.runner import run_plan
@@ -120,7 +121,7 @@ class Run:
         self.recorder.add(sorted((step.name for step in self._plan), key=_report_order))
         clone = self._record("clone")
         self._git_on_its_way = anyio.Event()
-        git = Git(settings, self.recorder.masker, clone, self._git_on_its_way.set)
+        git = Git(settings, self.recorder.masker, clone, self._workspace, self._git_on_its_way.set)
         self._worktree = Worktree(git, self._workspace, self._policy, clone)
         self._api_opened = anyio.Event()
         self._api: KerutaAPI
@@ -147,6 +148,7 @@ class Run:
     async def _execute_locked(self, deadline: float) -> PrepResult:
         try:
             with anyio.CancelScope(deadline=deadline) as scope:
+                await stop_abandoned(self._workspace.identity)  # nobody else's: the lock is ours
                 await self._run_plan()
             if scope.cancelled_caught:
                 raise self._deadline_error()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 GRACE_PERIOD = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 _MARKER = "KERUTAPREP_PROCESS"
+_OWNER = "KERUTAPREP_OWNER"
 _CHUNK = 64 * 1024
 _POLL = 0.02
 _DRAIN = 1.0
@@ -41,6 +42,7 @@ async def run_process(  # noqa: PLR0913 - one runner for every command; each arg
     command: Sequence[str],
     *,
     environment: Mapping[str, str],
+    owner: str = "",
     on_stdout: Callable[[bytes], None],
     on_stderr: Callable[[bytes], None] | None = None,
     cwd: Path | None = None,
@@ -57,6 +59,7 @@ async def run_process(  # noqa: PLR0913 - one runner for every command; each arg
     Args:
         command: program and arguments; the program is looked up on the environment's PATH.
         environment: the whole of it.
+        owner: a name under which a later process finds what this one left, should it be killed.
         on_stdout: called with the bytes of each read.
         on_stderr: likewise; None joins it with stdout, in the order written.
         cwd: the working directory, None for the caller's.
@@ -80,7 +83,7 @@ async def run_process(  # noqa: PLR0913 - one runner for every command; each arg
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT if on_stderr is None else subprocess.PIPE,
         cwd=cwd,
-        env={**environment, _MARKER: marker.partition("=")[2]},
+        env={**environment, _MARKER: marker.partition("=")[2], _OWNER: owner},
         umask=umask,
         start_new_session=True,
     )
@@ -238,6 +241,12 @@ async def stop(members: Callable[[], set[int]], child: subprocess.Popen[bytes] |
     if child is not None and child.poll() is None:
         with anyio.move_on_after(GRACE_PERIOD):
             await _exited(child)
+
+
+async def stop_abandoned(owner: str) -> None:
+    """Stop what a killed process started for ``owner`` (as ``run_process`` has it) and left running."""
+    marker = f"{_OWNER}={owner}".encode()
+    await stop(lambda: {p.pid for p in _processes() if p.state not in "ZX" and marker in _environment_of(p.pid)})
 
 
 async def stop_descendants() -> None:

@@ -56,6 +56,7 @@ class Workspace:
         parts: a directory of this run alone, inside ``keruta``, for what is not whole yet; gone after the run.
         ready: set once the directories are there.
         publishing: held while files get their final names.
+        identity: what this directory is known by on this machine, whatever path leads to it; known while it is locked.
     """
 
     def __init__(self, root: Path, *, group_write: bool) -> None:
@@ -71,6 +72,7 @@ class Workspace:
         self.ready = anyio.Event()
         self.publishing = anyio.Lock()
         self._parts: Path | None = None
+        self.identity = ""
 
     @property
     def parts(self) -> Path:
@@ -101,6 +103,8 @@ class Workspace:
         """
         descriptor = await anyio.to_thread.run_sync(self._open_root)
         try:
+            facts = os.fstat(descriptor)
+            self.identity = f"{facts.st_dev}:{facts.st_ino}"
             wait = 0.0
             while not _try_lock(descriptor):
                 if not wait:

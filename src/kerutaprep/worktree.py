@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import anyio.to_thread
 
+from kerutaprep import journal
 from kerutaprep.cache import Cache
-from kerutaprep.errors import PrepError, WorkDirError
+from kerutaprep.errors import InTheWayError, PrepError, WorkDirError
 from kerutaprep.fetch import ALL, Remote
 from kerutaprep.lfs import fetch_lfs_files
 from kerutaprep.names import parse_clone_url
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from kerutaprep.retry import RetryPolicy
     from kerutaprep.workspace import Workspace
 
-_JOURNAL = "kerutaprep-checkout"
-_STALE_LOCKS = ("index.lock", "HEAD.lock", "config.lock", "shallow.lock", "packed-refs.lock")
 _LOST_AND_FOUND = "lost+found"
 _EXCLUDED = f"/{KERUTA}"
 
@@ -62,8 +61,8 @@ class Worktree:
     async def clone(self, url: CloneURL, ref: str | None) -> Checkout:
         """Put the repository's work tree into the work directory.
 
-        Cancelled or failed, a fresh clone leaves no ``.git``; killed while files are written, it leaves a journal by
-        which the next call finishes them.
+        Stopped or failed before files are written, a fresh clone leaves no ``.git``; after that, however it is stopped,
+        it leaves a journal by which the next call finishes.
 
         Args:
             url: the repository.
@@ -77,6 +76,7 @@ class Worktree:
         if not await anyio.to_thread.run_sync(os.path.lexists, self._git_dir):
             checkout = await self._clone_afresh(url, ref, replace=False)
         else:
+            await self._git.disarm(self._git_dir)
             await self._finish_checkout()
             if await self._is_clone_of(url):
                 checkout = await self._update(url, ref)
@@ -131,8 +131,8 @@ class Worktree:
         if not replace:
             await self._refuse_what_is_in_the_way(staged, target.commit)
         self._record.received(await anyio.to_thread.run_sync(_size_of_packs, staged))
-        await anyio.to_thread.run_sync(self._move_in, staged, target)
-        await self._check_out(target, force=replace)
+        await anyio.to_thread.run_sync(self._move_in, staged, journal.Entry(None, target, replace))
+        await self._check_out(target, before=None, force=replace)
         if replace:
             await self._clean()
         return Checkout(target.commit, tips.base.name)
@@ -163,34 +163,33 @@ class Worktree:
         with disk_errors("reading", self._workspace.root):
             return {entry.name for entry in os.scandir(self._workspace.root)} <= {KERUTA, _LOST_AND_FOUND}
 
-    def _move_in(self, staged: Path, target: Target) -> None:
+    def _move_in(self, staged: Path, entry: journal.Entry) -> None:
         with disk_errors("moving the clone to", self._git_dir):
             (staged / "FETCH_HEAD").unlink(missing_ok=True)
-            (staged / _JOURNAL).write_text(f"{target.commit} {target.branch or ''}\n")
+            journal.begin(staged, entry)
             if os.path.lexists(self._git_dir):
                 self._git_dir.rename(self._workspace.parts / "replaced.git")
             staged.rename(self._git_dir)
 
-    async def _check_out(self, target: Target, *, force: bool = False) -> None:
+    async def _check_out(self, target: Target, *, before: str | None, force: bool = False) -> None:
+        await anyio.to_thread.run_sync(journal.begin, self._git_dir, journal.Entry(before, target, force))
         how = "--force" if force else "--no-overwrite-ignore"
         where = ["--no-track", "-B", target.branch] if target.branch else ["--detach"]
-        await self._in_tree("checkout", "--progress", how, *where, target.commit)
-        await anyio.to_thread.run_sync((self._git_dir / _JOURNAL).unlink, True)
+        try:
+            await self._in_tree("checkout", "--progress", how, *where, target.commit)
+        except InTheWayError:
+            await anyio.to_thread.run_sync(journal.end, self._git_dir)  # git looks before it writes anything
+            raise
+        await anyio.to_thread.run_sync(journal.end, self._git_dir)
 
     async def _finish_checkout(self) -> None:
-        """Finish what a killed run began: its journal says that nothing was in the way, so what is there is its own."""
-        journal = self._git_dir / _JOURNAL
-        if not await anyio.to_thread.run_sync(journal.is_file):
-            return
-        commit, _, branch = (await anyio.to_thread.run_sync(journal.read_text)).strip().partition(" ")
-        await anyio.to_thread.run_sync(self._remove_stale_locks)
-        self._record.note("finishing the checkout that an earlier run was stopped in")
-        await self._check_out(Target(commit, branch or None, None), force=True)
-
-    def _remove_stale_locks(self) -> None:
-        with disk_errors("removing stale locks in", self._git_dir):
-            for name in _STALE_LOCKS:
-                (self._git_dir / name).unlink(missing_ok=True)
+        """Do again what an earlier run was stopped in."""
+        entry = await anyio.to_thread.run_sync(journal.read, self._git_dir)
+        if entry is not None:
+            self._record.note("finishing the checkout that an earlier run was stopped in")
+            await journal.undo(self._git, self._git_dir, entry, self._record)
+            async with self._workspace.own_files_kept(self._settings.document_ids):
+                await self._check_out(entry.target, before=entry.before, force=entry.force)
 
     async def _is_clone_of(self, url: CloneURL) -> bool:
         """Whether the clone that is there is to be kept; refuses one that must be neither kept nor replaced."""
@@ -198,6 +197,8 @@ class Worktree:
         if policy == "fail":
             raise WorkDirError(f"{self._git_dir} is there already, and --on-existing is fail")
         try:
+            if await anyio.to_thread.run_sync(lambda: self._git_dir.is_symlink() or not self._git_dir.is_dir()):
+                raise WorkDirError(f"{self._git_dir} is no directory")
             origin = await self._git.run("config", "--get", "remote.origin.url", at=self._git_dir)
             same = parse_clone_url(origin.strip(), local=True).same_repository(url)
         except (ValueError, PrepError):
@@ -214,7 +215,7 @@ class Worktree:
         if self._settings.on_existing == "reset":
             async with self._workspace.own_files_kept(self._settings.document_ids):
                 await self._narrow(self._git_dir, target.commit)
-                await self._check_out(target, force=True)
+                await self._check_out(target, before=None, force=True)
                 await self._clean()
             await self._follow(target)
         else:
@@ -242,9 +243,9 @@ class Worktree:
             try:
                 async with self._workspace.own_files_kept(self._settings.document_ids):
                     await self._narrow(self._git_dir, target.commit)
-                    await self._check_out(target)
+                    await self._check_out(target, before=await self._resolve("HEAD"))
                 await self._follow(target)
-            except WorkDirError as error:
+            except InTheWayError as error:
                 reason = f"a file is in the way ({error})"
         if reason:
             self._record.note(f"the existing clone is kept as it is: {reason}")

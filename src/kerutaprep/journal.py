@@ -1,0 +1,185 @@
+"""A checkout that may be killed: noted before it begins, and undone by the next run, which then does it again.
+
+Git writes a checkout's files one after the other and its index last. A run that is killed in between leaves files that
+look like somebody's changes. By the journal the next run knows which checkout was under way, and so which files are the
+checkout's own; whatever else it finds in their place is somebody's, and is kept aside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import anyio.to_thread
+
+from kerutaprep.target import Target
+from kerutaprep.workspace import KERUTA, disk_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kerutaprep.events import StepRecord
+    from kerutaprep.git import Git
+
+_NAME = "kerutaprep-checkout"
+_STALE_LOCKS = ("index.lock", "HEAD.lock", "config.lock", "shallow.lock", "packed-refs.lock")
+_EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+_SUBMODULE = "160000"
+_KEPT = "kept"
+
+
+class Entry(NamedTuple):
+    """The checkout that is under way."""
+
+    before: str | None
+    """The commit that was checked out, None for a tree without any."""
+    target: Target
+    force: bool = False
+    """Whether whatever is there is to be overwritten: then nothing needs to be told apart."""
+
+
+def begin(git_dir: Path, entry: Entry) -> None:
+    """Note a checkout; for a thread that may block.
+
+    Raises:
+        WorkDirError: the disk refuses.
+    """
+    with disk_errors("writing to", git_dir):
+        part = git_dir / f"{_NAME}.part"
+        part.write_text(json.dumps([entry.before, entry.force, *entry.target]), encoding="utf-8")
+        part.replace(git_dir / _NAME)
+
+
+def end(git_dir: Path) -> None:
+    """Note that it is done, or that it did not begin; for a thread that may block."""
+    (git_dir / _NAME).unlink(missing_ok=True)
+
+
+def read(git_dir: Path) -> Entry | None:
+    """The checkout that was under way when a run was killed; for a thread that may block."""
+    try:
+        before, force, *target = json.loads((git_dir / _NAME).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return Entry(before, Target(*target), force)
+
+
+async def undo(git: Git, git_dir: Path, entry: Entry, record: StepRecord) -> None:
+    """Take a killed checkout back, so that it can be done again.
+
+    Files that it was not changing are left as they are. What somebody wrote in the meantime into one that it was
+    changing is copied to ``.keruta/kept`` first.
+
+    Args:
+        git: runs the commands.
+        git_dir: the clone's, in its work tree.
+        entry: the checkout.
+        record: told of what is kept aside.
+
+    Raises:
+        WorkDirError: the disk refuses.
+        PrepError: as ``Git.run``.
+    """
+    work_tree = git_dir.parent
+    await anyio.to_thread.run_sync(_remove_stale_locks, git_dir)
+    if entry.force or not await _index_is_from_before(git, git_dir, entry):
+        return  # the index is written last: every file was in its place
+    changes = await _changes(git, git_dir, entry)
+    touched = await anyio.to_thread.run_sync(_touched, work_tree, changes)
+    for change, content in touched:
+        partial = change.after and (await _blob(git, git_dir, change.after)).startswith(content)
+        if not partial:
+            kept = await anyio.to_thread.run_sync(_keep_aside, work_tree, change.path)
+            record.note(f"{change.path!a} was changed since an earlier run was stopped; that is kept as {kept!a}")
+    await anyio.to_thread.run_sync(_remove_added, work_tree, changes)
+    restored = [change.path for change in changes if change.before is not None]
+    if restored and entry.before is not None:
+        paths = git_dir / f"{_NAME}.paths"
+        with disk_errors("writing to", git_dir):
+            await anyio.to_thread.run_sync(paths.write_bytes, b"\0".join(map(os.fsencode, restored)))
+        source = ["restore", "--worktree", f"--source={entry.before}", "--pathspec-file-nul"]
+        literally = {"GIT_LITERAL_PATHSPECS": "1"}
+        await git.run(*source, f"--pathspec-from-file={paths}", at=git_dir, work_tree=work_tree, extra=literally)
+        await anyio.to_thread.run_sync(paths.unlink)
+
+
+class _Change(NamedTuple):
+    path: str
+    before: str | None
+    """The object's id before the checkout, None where there was none."""
+    after: str | None
+
+
+async def _index_is_from_before(git: Git, git_dir: Path, entry: Entry) -> bool:
+    if not await anyio.to_thread.run_sync((git_dir / "index").exists):
+        return True
+    if entry.before is None:
+        return False
+    return not await git.run("diff-index", "--cached", "--name-only", entry.before, at=git_dir)
+
+
+async def _changes(git: Git, git_dir: Path, entry: Entry) -> list[_Change]:
+    trees = (entry.before or _EMPTY_TREE, entry.target.commit)
+    fields = (await git.run("diff-tree", "-r", "-z", "--no-renames", *trees, at=git_dir)).split("\0")
+    changes = []
+    for facts, path in zip(fields[0::2], fields[1::2], strict=False):
+        old_mode, new_mode, old, new, _ = facts.lstrip(":").split()
+        if _SUBMODULE not in {old_mode, new_mode}:
+            changes.append(_Change(path, old if old.strip("0") else None, new if new.strip("0") else None))
+    return changes
+
+
+def _touched(work_tree: Path, changes: Iterable[_Change]) -> list[tuple[_Change, bytes]]:
+    """The files that are there and are whole in neither of their two forms, with what is in them."""
+    found = []
+    for change in changes:
+        content = _content(work_tree / change.path)
+        if content is not None and _object_id(content) not in {change.before, change.after}:
+            found.append((change, content))
+    return found
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+
+
+def _object_id(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+async def _blob(git: Git, git_dir: Path, object_id: str) -> bytes:
+    text = await git.run("cat-file", "blob", object_id, at=git_dir)
+    return text.encode(errors="surrogateescape")
+
+
+def _keep_aside(work_tree: Path, path: str) -> str:
+    kept = work_tree / KERUTA / _KEPT
+    with disk_errors("keeping a copy in", kept):
+        kept.mkdir(parents=True, exist_ok=True)
+        number = len(list(kept.iterdir()))
+        copy = kept / f"{number}-{Path(path).name}"
+        shutil.copy2(work_tree / path, copy, follow_symlinks=False)
+    return str(copy.relative_to(work_tree))
+
+
+def _remove_added(work_tree: Path, changes: Iterable[_Change]) -> None:
+    for change in changes:
+        path = work_tree / change.path
+        if change.before is None and (path.is_symlink() or path.is_file()):
+            with disk_errors("removing", path):
+                path.unlink()
+
+
+def _remove_stale_locks(git_dir: Path) -> None:
+    with disk_errors("removing stale locks in", git_dir):
+        for name in _STALE_LOCKS:
+            (git_dir / name).unlink(missing_ok=True)
+        for lock in (git_dir / "refs").rglob("*.lock"):
+            lock.unlink(missing_ok=True)
