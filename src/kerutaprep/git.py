@@ -149,10 +149,9 @@ class Git:
         except PrepError:
             return
         fields = listing.split("\0")
-        entries = [
-            entry.partition("\n") for scope, entry in zip(fields[0::2], fields[1::2], strict=False) if scope in _ITS_OWN
-        ]
-        armed = [key for key, _, value in entries if _RUNS_COMMANDS.fullmatch(key) and value not in _LFS_COMMANDS]
+        pairs = zip(fields[0::2], fields[1::2], strict=False)
+        entries = [entry.partition("\n") for scope, entry in pairs if scope in _ITS_OWN]
+        armed = [key for key, _, value in entries if _RUNS_COMMANDS.fullmatch(key) and (key, value) not in _LFS]
         self._disarmed = [(key, _HARMLESS.get(key.rpartition(".")[2], "")) for key in armed]
 
     def _heard(self, last_lines: deque[str], line: str) -> None:
