@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp import web
 
 from kerutaprep import __version__
 from tests.fakes import DOCUMENT, Ended, Fault, Stage, body, run_program, status
@@ -110,6 +111,39 @@ async def test_exit_codes(stage: Stage, path_part: str, answer: Fault, code: int
     assert ended.code == code, ended.stderr
     assert ended.last_line.startswith("kerutaprep: failed: ")
     assert json.loads(stage.keruta("prep.json").read_text())["exit_code"] == code
+
+
+async def test_a_big_document_needs_little_memory(stage: Stage) -> None:
+    """300 MB pass through a process that stays below 100 MiB."""
+    size = 300 * 1024 * 1024
+    block = bytes(1024 * 1024)
+
+    async def big(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": str(size)})
+        await response.prepare(request)
+        for _ in range(size // len(block)):
+            await response.write(block)
+        return response
+
+    stage.api.on("/content", big)
+    measure = (
+        "import resource, subprocess, sys; code = subprocess.run(sys.argv[1:]).returncode; "
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(code)"
+    )
+    ended = await run_program([sys.executable, "-c", measure, *stage.command()])
+    assert ended.code == 0, ended.stderr
+    assert stage.keruta("README.md").stat().st_size == size
+    assert int(ended.stdout) < 100 * 1024  # KiB, getrusage(2)
+
+
+@pytest.mark.parametrize("where", ["work", "work/below"])
+async def test_a_file_in_the_work_directorys_place(stage: Stage, where: str) -> None:
+    """A work directory that can't be made is exit 74, and the file in its place is untouched."""
+    stage.work.write_text("mine\n")
+    ended = await run_program(stage.command("--work-dir", str(stage.root / where)))
+    assert ended.code == 74
+    assert str(stage.work) in ended.last_line
+    assert stage.work.read_text() == "mine\n"
 
 
 def test_bad_settings_are_named_all_at_once(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from tests.fakes import Gate, Stage, alive
@@ -61,6 +62,25 @@ async def test_a_signal_during_the_clone_leaves_nothing_half_done(stage: Stage) 
     assert not list(stage.keruta("").glob(".kerutaprep-part-*"))
     again = await anyio.run_process(stage.command(), check=False)
     assert again.returncode == 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+async def test_a_signal_during_the_imports(stage: Stage, number: signal.Signals, code: int) -> None:
+    """A signal that comes while modules are still being imported ends the program as any other, with a last line."""
+    slow = stage.root / "slow"
+    slow.mkdir()
+    os.mkfifo(stage.root / "reached")
+    (slow / "pydantic_settings.py").write_text(
+        f"open({str(stage.root / 'reached')!r}, 'w').close()\nimport time\ntime.sleep(600)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(slow)}
+    async with await anyio.open_process(stage.command(), stderr=subprocess.PIPE, env=environment) as program:
+        await anyio.to_thread.run_sync((stage.root / "reached").read_text)
+        program.send_signal(number)
+        assert await program.wait() == code
+        assert program.stderr is not None
+        assert f"stopped by {number.name}".encode() in await program.stderr.receive()
+    assert not stage.work.exists()
 
 
 async def test_a_signal_while_it_waits_for_the_lock(stage: Stage) -> None:

@@ -94,6 +94,8 @@ def _init(words: Sequence[str]) -> int:
     from kerutaprep.supervision import supervise
 
     outcome = supervise(settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # the run is over; what is left is to say how it went
     if outcome.code:
         _say_last(outcome.message)
     else:
