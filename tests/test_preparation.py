@@ -404,6 +404,28 @@ async def test_events_are_told_in_order(stage: Stage) -> None:
         events[0].step = "other"  # type: ignore[misc]  # that it can't be set is the point
 
 
+@pytest.mark.parametrize("step", ["documents", "clone", "install"])
+async def test_long_steps_tell_how_far_they_are(stage: Stage, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """A step that says nothing for a while tells that it is still at work."""
+    monkeypatch.setattr("kerutaprep.events._QUIET_SECONDS", 0.1)
+    document, clone = Gate(), Gate()
+    stage.content.scripts["shop"] = b"#!/bin/sh\nwhile [ ! -e go ]; do sleep 0.01; done\n"
+    stage.api.on("/content", document)
+    stage.git.on("info/refs", clone)
+
+    def note(event: StepEvent) -> None:
+        if event.kind == "progress" and event.step == step:
+            document.opened.set()
+            clone.opened.set()
+            (stage.work / "go").touch()
+        if event.step in {"documents", "clone"} and event.kind == "progress" and step == "install":
+            document.opened.set()
+            clone.opened.set()
+
+    result = await prepare(stage.settings(), on_event=note)
+    assert result.commit == stage.commit
+
+
 async def test_a_hook_that_raises_changes_nothing(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     """An exception from on_event is logged, and the run goes on."""
 
