@@ -81,6 +81,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def torture(session: nox.Session) -> None:
+    """Kill it, cut its network, fill its disk, hundreds of times; `nox -s torture -- --quick` is the short form."""
+    _install_wheel(session, "tests")
+    session.run("python", "-m", "tests.torture", *session.posargs)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Run the main job on an embedded API and git server."""
     _install_wheel(session)

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerutaprep.console import JSONFormatter, TextFormatter, say_last_line, write_termination_log
+from kerutaprep.commands import say_last
+from kerutaprep.console import JSONFormatter, TextFormatter, write_termination_log
 
 _MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 
@@ -111,7 +112,7 @@ def test_the_last_line_is_one_line(message: str) -> None:
     """Whatever failed, it is said in one line that names the program."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as stderr:
         patch.setattr(sys, "stderr", stderr)
-        say_last_line(f"failed: {message}")
+        say_last(f"failed: {message}")
         stderr.seek(0)
         text = stderr.read()
     assert text.endswith("\n")

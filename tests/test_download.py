@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import zlib
 from typing import TYPE_CHECKING
@@ -124,6 +125,34 @@ async def test_a_coding_nobody_asked_for_is_undone(stage: Stage) -> None:
     stage.api.on("/content", body(coded, headers={"Content-Encoding": "gzip", "Content-Digest": _digest(coded)}))
     await prepare(stage.settings())
     assert stage.keruta("README.md").read_bytes() == _BIG
+
+
+@pytest.mark.anyio
+async def test_a_coding_of_several_members_is_undone_whole(stage: Stage) -> None:
+    """What follows the first member of a gzip body is not lost."""
+    coded = gzip.compress(b"one\n") + gzip.compress(b"two\n")
+    stage.api.on("/content", body(coded, headers={"Content-Encoding": "gzip"}))
+    await prepare(stage.settings())
+    assert stage.keruta("README.md").read_bytes() == b"one\ntwo\n"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("coding", "coded"),
+    [
+        ("gzip", gzip.compress(b"hello " * 1000)[:-12]),
+        ("gzip", gzip.compress(b"hello") + b"garbage"),
+        ("deflate", zlib.compress(b"hello " * 1000)[:-5]),
+        ("deflate", zlib.compress(b"hello") + b"garbage"),
+    ],
+    ids=["gzip cut", "gzip and more", "deflate cut", "deflate and more"],
+)
+async def test_a_coding_that_is_cut_is_no_document(stage: Stage, coding: str, coded: bytes) -> None:
+    """A coded body of the right length that does not end as it must is an error."""
+    stage.api.on("/content", body(coded, headers={"Content-Encoding": coding}))
+    with pytest.raises(ProtocolError, match=coding):
+        await prepare(stage.settings())
+    assert not stage.keruta("README.md").exists()
 
 
 @pytest.mark.anyio

@@ -70,7 +70,9 @@ async def test_a_failure_is_the_last_line_of_stderr(stage: Stage) -> None:
     )
 
     assert ended.code == 77
-    assert ended.last_line.startswith("kerutaprep: failed: documents: document 'task-1': HTTP 403 (DENIED: not yours)")
+    assert ended.last_line.startswith("kerutaprep: failed: documents: document 'task-1' (request ")
+    assert "HTTP 403 (DENIED: not yours); check KERUTA_API_TOKEN" in ended.last_line
+    assert stage.api.to("/content")[0].headers["X-Request-ID"] in ended.last_line
     assert termination_log.read_text() == ended.last_line
     records = [json.loads(line) for line in ended.stderr.splitlines()[:-1]]
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", record["time"]) for record in records)
@@ -175,6 +177,22 @@ def test_asking_is_no_failure(words: list[str]) -> None:
     ended = _run(*words)
     assert (ended.code, ended.stderr) == (0, "")
     assert __version__ in ended.stdout or "--repository-id" in ended.stdout
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-", "2> /dev/full", "> /dev/full"])
+async def test_a_stream_that_cannot_be_written_changes_nothing(stage: Stage, closed: str) -> None:
+    """A closed stdout or stderr, or one without room, neither fails a run nor gets into a file of ours."""
+    ended = await run_program(["/bin/sh", "-c", f'"$@" {closed}', "sh", *stage.command()])
+    assert ended.code == 0, ended.stderr
+    assert stage.keruta("README.md").read_bytes() == DOCUMENT
+
+
+@pytest.mark.parametrize(("words", "code"), [("--help", 0), ("--version", 0), ("init", 78)])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "> /dev/full", "2> /dev/full"])
+def test_asking_into_nowhere(words: str, code: int, closed: str) -> None:
+    """An answer that nobody reads is no bug."""
+    command = f"{sys.executable} -m kerutaprep {words} {closed}"
+    assert subprocess.run(["/bin/sh", "-c", command], capture_output=True, check=False, timeout=60).returncode == code
 
 
 async def test_report_draws_the_run(stage: Stage) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from kerutaprep.errors import (
     CredentialsError,
     DeadlineError,
     InternalError,
+    InTheWayError,
     LockedError,
     NotFoundError,
     PlanError,
@@ -38,6 +41,7 @@ _EXIT_CODES: dict[type[PrepError], int] = {
     CredentialsError: 77,
     SettingsError: 78,
     PlanError: 78,
+    InTheWayError: 74,
     ScriptTimeoutError: 124,
 }
 
@@ -94,3 +98,13 @@ def test_errors_carry_what_a_caller_may_act_on() -> None:
     assert ScriptError("ended with 3", status=3).status == 3
     assert TransportError("busy", retry_after=7.5).retry_after == 7.5
     assert TransportError("reset").retry_after is None
+
+
+@pytest.mark.parametrize(
+    "error", [ScriptError("failed", status=3), TransportError("cut", retry_after=2.0), SettingsError("one", "two")]
+)
+def test_an_error_survives_the_way_between_processes(error: PrepError) -> None:
+    """What a process pool gives back is the error with all of its attributes."""
+    error.step = "install"
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - made a moment ago
+    assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
@@ -111,6 +112,34 @@ async def test_credentials_reach_no_submodule_elsewhere(stage: Stage) -> None:
     asked = elsewhere.requests[seen:]
     assert asked
     assert not any("Authorization" in request.headers for request in asked)
+
+
+async def test_submodules_of_a_clone_that_is_kept_are_kept(composed: Stage) -> None:
+    """Commits that somebody made in a part, and never pushed, stay checked out."""
+    await prepare(composed.settings(submodules="yes"))
+    run_git(composed.work / "part", "commit", "-q", "--allow-empty", "-m", "Mine")
+    mine = run_git(composed.work / "part", "rev-parse", "HEAD")
+    await prepare(composed.settings(submodules="yes"))
+    assert run_git(composed.work / "part", "rev-parse", "HEAD") == mine
+    assert "uncommitted changes" in composed.keruta("prep.log").read_text()
+
+
+@pytest.mark.parametrize("lost", ["HEAD", "index", "objects"])
+async def test_a_submodule_that_was_killed_is_made_again(composed: Stage, lost: str) -> None:
+    """A half-cloned part does not stop the next run."""
+    await prepare(composed.settings(submodules="recursive"))
+    git_dir = composed.work / ".git"
+    (git_dir / "kerutaprep-submodules").write_text("[]")
+    found = git_dir / "modules" / "part" / lost
+    shutil.rmtree(found) if found.is_dir() else found.unlink()
+    (git_dir / "modules" / "part" / "index.lock").touch()
+    (composed.work / "part" / "part").write_text("hal")
+    await prepare(composed.settings(submodules="recursive", on_existing="reset"))
+
+    assert (composed.work / "part" / "part").read_text() == "p\n"
+    assert (composed.work / "part" / "inner" / "innermost").exists()
+    assert composed.run_git("status", "--porcelain") == ""
+    assert not (git_dir / "kerutaprep-submodules").exists()
 
 
 async def test_a_missing_submodule_is_not_found(composed: Stage) -> None:

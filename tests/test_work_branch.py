@@ -100,6 +100,17 @@ async def test_commits_on_no_branch_are_not_lost_sight_of(quiet: Stage) -> None:
     assert (await prepare(quiet.settings(work_branch=_BRANCH))).commit == mine
 
 
+@pytest.mark.parametrize("state", ["MERGE_HEAD", "rebase-merge", "BISECT_LOG"])
+async def test_a_clone_in_the_middle_of_something_is_kept(quiet: Stage, state: str) -> None:
+    """While a merge, a rebase or the like is under way nothing is touched."""
+    await prepare(quiet.settings())
+    before = quiet.run_git("rev-parse", "HEAD").strip()
+    quiet.commit_files({"upstream": "moved\n"})
+    (quiet.work / ".git" / state).write_text(f"{before}\n")
+    assert (await prepare(quiet.settings())).commit == before
+    assert "under way" in quiet.keruta("prep.log").read_text()
+
+
 async def test_another_ref_is_checked_out_where_nothing_is_lost(quiet: Stage) -> None:
     """A clean clone without commits of its own goes to whatever ref is asked for, and tracks it."""
     tip = quiet.commit_files({"dev": "dev\n"}, branch="dev")

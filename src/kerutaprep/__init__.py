@@ -5,12 +5,12 @@ The names are loaded when they are first used, so that the entrypoint can start 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
 from kerutaprep._version import __version__
 
+TYPE_CHECKING = False  # neither typing nor importlib is imported before it is needed: start-up time is a feature
 if TYPE_CHECKING:
+    from typing import Any
+
     from kerutaprep.errors import (
         CredentialsError,
         DeadlineError,
@@ -72,6 +72,8 @@ _ELSEWHERE = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib  # noqa: PLC0415
+
     module = importlib.import_module(f"{__name__}.{_ELSEWHERE.get(name, 'errors')}")
     value = globals()[name] = getattr(module, name)
     return value

@@ -1,7 +1,7 @@
-"""The program: its command line, its signals, its exit code and its last words.
+"""The program: answers signals from its first line on, runs a command, and leaves with its exit code.
 
-Nothing heavy is imported at the top: a wrong command line is answered at once, and git can be on its way before what
-HTTP needs is loaded.
+Only what that takes is imported at the top. As PID 1 a process gets no signal for which it has no handler, so every
+millisecond before there is one counts.
 """
 
 from __future__ import annotations
@@ -9,170 +9,39 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
 
-from kerutaprep._version import __version__
-from kerutaprep.errors import InternalError, PrepError, SettingsError
-from kerutaprep.options import options_help, parse_arguments
-
+TYPE_CHECKING = False  # typing itself is not imported here
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from types import FrameType
     from typing import NoReturn
-
-    from kerutaprep.settings import PrepSettings
-
-_USAGE = """\
-Gets a Keruta task's work directory ready.
-
-usage: keruta-agent init [options]          prepare the work directory; the settings are below
-       keruta-agent demo [DIRECTORY]        a whole run on an embedded API and git server
-       keruta-agent report [FILE] [--svg PICTURE]
-                                            draw a run's report [.keruta/prep.json]
-       keruta-agent --version
-
-settings of init, as a flag and as a variable; a flag wins:
-"""
-_FOREIGN_COMMANDS = frozenset({"run", "execute"})
 
 
 def main() -> NoReturn:
     """Run the program and leave the process with its exit code."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave_at_once)
-    code = run_command(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)  # nothing is left to tear down, and tearing it down would take longer than a small run's git
+    for descriptor in (0, 1, 2):
+        _require_open(descriptor)
+    from kerutaprep.commands import run_command
+
+    # Nothing is left to tear down, and tearing it down would take longer than a small run's git.
+    os._exit(run_command(sys.argv[1:]))
 
 
 def _leave_at_once(number: int, _frame: FrameType | None) -> None:
     """Answer a signal while nothing runs yet that would have to be stopped; the run has a handler of its own."""
-    _say_last(f"stopped by {signal.Signals(number).name} before anything was begun")
+    from kerutaprep.commands import say_last
+
+    say_last(f"stopped by {signal.Signals(number).name} before anything was begun")
     os._exit(128 + number)
 
 
-def run_command(words: Sequence[str]) -> int:
-    """Run one command line and give its exit code; whatever fails is said on stderr's last line."""
+def _require_open(descriptor: int) -> None:
+    """Let a standard stream that was closed lead nowhere, lest a file of ours gets its number."""
     try:
-        return _command(words)
-    except PrepError as error:
-        _say_last(f"failed: {error.summary()}")
-        return error.exit_code
-    except Exception as error:  # noqa: BLE001 - the outermost boundary: what gets here is a bug, and has an exit code
-        _show_place_of(error)
-        _say_last(f"failed: a bug in kerutaprep {__version__}, please report it: {type(error).__name__}")
-        return InternalError.exit_code
-
-
-def _command(words: Sequence[str]) -> int:
-    command, *rest = words or ("--help",)
-    match command:
-        case "init":
-            return _init(rest)
-        case "demo":
-            return _demo(rest)
-        case "report":
-            return _report(rest)
-        case "--version":
-            return _say(f"kerutaprep {__version__}")
-        case "--help" | "-h" | "help":
-            return _say(_USAGE + options_help())
-        case _ if command in _FOREIGN_COMMANDS:
-            raise SettingsError(f"{command}: this image only prepares a work directory; its command is init")
-    raise SettingsError(f"{command!a}: no such command; try keruta-agent --help")
-
-
-def _init(words: Sequence[str]) -> int:
-    if words and words[0] in {"--help", "-h"}:
-        return _say(_USAGE + options_help())
-    values, problems = parse_arguments(words)
-    settings = _settings(values, problems)
-    from kerutaprep.console import configure_logging
-
-    configure_logging(settings.log_level, settings.log_format)
-    from kerutaprep.supervision import supervise
-
-    outcome = supervise(settings)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # the run is over; what is left is to say how it went
-    if outcome.code:
-        _say_last(outcome.message)
-    else:
-        _write_termination_log(outcome.message)
-    return outcome.code
-
-
-def _settings(values: dict[str, str | list[str]], problems: list[str]) -> PrepSettings:
-    from kerutaprep.settings import PrepSettings
-
-    try:
-        settings = PrepSettings(**values)
-    except SettingsError as error:
-        raise SettingsError(*problems, *error.problems) from None
-    if problems:
-        raise SettingsError(*problems)
-    return settings
-
-
-def _demo(words: Sequence[str]) -> int:
-    from kerutaprep.demo import run_demo
-
-    if len(words) > 1 or any(word.startswith("-") for word in words):
-        raise SettingsError("demo takes nothing but the directory to prepare")
-    return run_demo(words[0] if words else None)
-
-
-def _report(words: Sequence[str]) -> int:
-    import shutil
-    from pathlib import Path
-
-    from kerutaprep.report import draw_svg, draw_text, read_report
-
-    rest = list(words)
-    picture: str | None = None
-    if "--svg" in rest:
-        at = rest.index("--svg")
-        if at + 1 == len(rest):
-            raise SettingsError("--svg: the picture's file is missing")
-        picture = rest.pop(at + 1)
-        del rest[at]
-    if len(rest) > 1 or any(word.startswith("-") for word in rest):
-        raise SettingsError("report takes a FILE and --svg PICTURE")
-    report = read_report(Path(rest[0] if rest else ".keruta/prep.json"))
-    if picture is None:
-        return _say(draw_text(report, shutil.get_terminal_size().columns))
-    try:
-        Path(picture).write_text(draw_svg(report), encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(f"--svg: {picture} can't be written: {error.strerror}") from error
-    return 0
-
-
-def _say(text: str) -> int:
-    print(text)  # noqa: T201 - a command's answer
-    return 0
-
-
-def _say_last(message: str) -> None:
-    from kerutaprep.console import say_last_line
-
-    say_last_line(message)
-    _write_termination_log(f"kerutaprep: {message}")
-
-
-def _write_termination_log(message: str) -> None:
-    from kerutaprep.console import write_termination_log
-
-    # Read here and not from the settings: a message about wrong settings goes there, too.
-    write_termination_log(message, os.environ.get("KERUTA_TERMINATION_LOG") or None)
-
-
-def _show_place_of(error: BaseException) -> None:
-    """Show where a bug was met. Not the exception's text: it may hold anything, a secret too."""
-    import traceback
-
-    sys.stderr.write("".join(traceback.format_tb(error.__traceback__)))
+        os.fstat(descriptor)
+    except OSError:
+        os.open(os.devnull, os.O_RDWR)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,8 @@ class KerutaAPI:
             sent["Authorization"] = f"Bearer {token}"
         url = URL(self._settings.api_url + path, encoded=True)
         started = time.monotonic()
-        with _foreign_errors(what):
+        sought = f"{what} (request {request_id})"
+        with _foreign_errors(sought):
             async with self._session.get(
                 url,
                 headers=sent,
@@ -120,7 +121,7 @@ class KerutaAPI:
                 elapsed = time.monotonic() - started
                 self._recorder.request(step, request_id, f"GET {path}: HTTP {response.status} in {elapsed:.3f} s")
                 if response.status not in expected:
-                    raise await _refusal(response, what)
+                    raise await _refusal(response, sought)
                 yield response
 
     async def look_up_repository(self) -> Repository:
@@ -195,7 +196,10 @@ def new_session(settings: PrepSettings) -> aiohttp.ClientSession:
         verify = ssl.create_default_context(cafile=cafile, capath=capath)
     connector = aiohttp.TCPConnector(limit=settings.max_connections, ssl=verify)
     return aiohttp.ClientSession(
-        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), middlewares=(_no_silent_retry,)
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        middlewares=(_no_silent_retry,),
+        requote_redirect_url=False,  # a signed URL is followed as it is written
     )
 
 
@@ -226,6 +230,8 @@ def _foreign_errors(what: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the answer's body was cut short"
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"can't connect to {error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
     return str(error) or type(error).__name__

@@ -48,16 +48,11 @@ def _time(record: logging.LogRecord) -> str:
 
 def configure_logging(level: str, log_format: str) -> None:
     """Send every record to stderr; ours from ``level`` on, other libraries' from WARNING on."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(sys.stderr) if sys.stderr is not None else logging.NullHandler()
     handler.setFormatter(JSONFormatter() if log_format == "json" else TextFormatter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("kerutaprep").setLevel(level)
     logging.raiseExceptions = False  # a reader of stderr that went away is no reason to fail
-
-
-def say_last_line(message: str) -> None:
-    """Write the run's last line to stderr, whatever the log's format."""
-    print(f"kerutaprep: {' '.join(message.split())}", file=sys.stderr, flush=True)  # noqa: T201 - the program's own words
 
 
 def write_termination_log(message: str, configured: str | None) -> None:

@@ -33,14 +33,14 @@ done
 """
 
 
-def run_demo(directory: str | None) -> int:
-    """Run the demo and show what came of it.
+def run_demo(directory: str | None) -> str:
+    """Run the demo and tell what came of it.
 
     Args:
         directory: the work directory to prepare, empty or not there; None for a new one below the current directory.
 
-    Returns:
-        the exit code.
+    Raises:
+        PrepError: the run failed, or the directory is not empty.
     """
     work_dir = (
         Path(directory).absolute() if directory else Path(tempfile.mkdtemp(prefix="keruta-demo-", dir=Path.cwd()))
@@ -52,8 +52,7 @@ def run_demo(directory: str | None) -> int:
         outcome = anyio.run(_run, work_dir, Path(server))
     if outcome.code:
         raise PrepError(outcome.message)
-    _show(work_dir, read_report(work_dir / ".keruta" / "prep.json"))
-    return 0
+    return _summary(work_dir, read_report(work_dir / ".keruta" / "prep.json"))
 
 
 async def _run(work_dir: Path, server: Path) -> Outcome:
@@ -74,11 +73,20 @@ async def _run(work_dir: Path, server: Path) -> Outcome:
         return await supervised(settings)
 
 
-def _show(work_dir: Path, report: Report) -> None:
-    width = shutil.get_terminal_size().columns
+def _summary(work_dir: Path, report: Report) -> str:
     one_by_one = sum((step["end"] or 0) - (step["start"] or 0) for step in report["steps"])
-    print(f"\n{draw_text(report, width)}")  # noqa: T201 - the demo's own words, as below
-    print(f"one after the other, the same steps would have taken {one_by_one:.2f} s\n")  # noqa: T201
-    for path in sorted(work_dir.rglob("*")):
-        if path.is_file() and ".git" not in path.relative_to(work_dir).parts:
-            print(f"  {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")  # noqa: T201
+    files = [path for path in sorted(work_dir.rglob("*")) if path.is_file()]
+    here = Path.cwd()
+    names = [path.relative_to(here) if path.is_relative_to(here) else path for path in files]
+    lines = [
+        "",
+        draw_text(report, shutil.get_terminal_size().columns),
+        f"one after the other, the same steps would have taken {one_by_one:.2f} s",
+        "",
+        *(
+            f"  {name}"
+            for name, path in zip(names, files, strict=True)
+            if path.relative_to(work_dir).parts[0] != ".git"
+        ),
+    ]
+    return "\n".join(lines)

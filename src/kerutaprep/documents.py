@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from kerutaprep.retry import RetryPolicy
     from kerutaprep.settings import PrepSettings
     from kerutaprep.workspace import Workspace
+
+
+_LARGEST_COPY = 64 * 1024 * 1024
+"""Bytes up to which README.md is a file of its own, that may be edited; beyond, it is a second name of the document."""
 
 
 async def download_documents(
@@ -62,6 +67,9 @@ def _publish(workspace: Workspace, received: Path | None, number: int, document_
     if number == 0:
         readme = workspace.parts / "readme"
         with disk_errors("writing", readme):
-            link_or_copy(part, readme)
+            if part.stat().st_size > _LARGEST_COPY:
+                link_or_copy(part, readme)
+            else:
+                shutil.copyfile(part, readme)
         workspace.publish_now(readme, workspace.readme)
     workspace.publish_now(part, workspace.document(document_id))

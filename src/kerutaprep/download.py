@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import gzip
 import hashlib
 import re
+import shutil
 import zlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import aiofiles
 import aiohttp
@@ -200,12 +202,22 @@ def _decode(path: Path, encoding: str, what: str) -> None:
     if encoding not in {"gzip", "x-gzip", "deflate"}:
         raise ProtocolError(f"{what}: the server sent it as {encoding!a}, which was not asked for")
     decoded = path.with_name(f"{path.name}.decoded")
-    decoder = zlib.decompressobj(wbits=47 if "gzip" in encoding else 15)
-    with disk_errors("writing", decoded), path.open("rb") as source, decoded.open("wb") as target:
+    with disk_errors("decoding", path), path.open("rb") as source, decoded.open("wb") as target:
         try:
-            while data := source.read(_CHUNK):
-                target.write(decoder.decompress(data))
-            target.write(decoder.flush())
-        except zlib.error as error:
+            if "gzip" in encoding:
+                with gzip.GzipFile(fileobj=source) as members:
+                    shutil.copyfileobj(members, target, _CHUNK)
+            else:
+                _inflate(source, target)
+        except (zlib.error, EOFError, gzip.BadGzipFile) as error:
             raise ProtocolError(f"{what}: its {encoding} coding is broken") from error
     decoded.replace(path)
+
+
+def _inflate(source: BinaryIO, target: BinaryIO) -> None:
+    decoder = zlib.decompressobj()
+    while data := source.read(_CHUNK):
+        target.write(decoder.decompress(data))
+    target.write(decoder.flush())
+    if not decoder.eof or decoder.unused_data:
+        raise EOFError

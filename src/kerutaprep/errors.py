@@ -26,6 +26,10 @@ class PrepError(Exception):
         self.step: str | None = None
         self.errors: tuple[PrepError, ...] = ()
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Survive the way between two processes, keyword arguments and attributes too."""
+        return _restored, (type(self), self.args, dict(vars(self)))
+
     def summary(self) -> str:
         """One line that names every step that failed and why."""
         parts = [f"{error.step}: {error}" if error.step else str(error) for error in self.errors or (self,)]
@@ -129,3 +133,10 @@ class ScriptTimeoutError(PrepError):
     """The install script ran longer than it may."""
 
     exit_code = 124
+
+
+def _restored(kind: type[PrepError], arguments: tuple[object, ...], attributes: dict[str, object]) -> PrepError:
+    error = kind.__new__(kind, *arguments)
+    error.args = arguments
+    vars(error).update(attributes)
+    return error

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 import anyio
 
+from kerutaprep.plan import RUN
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
 
 EventKind = Literal["started", "retried", "progress", "note", "output", "finished", "skipped", "failed", "cancelled"]
 StepStatus = Literal["succeeded", "failed", "skipped", "cancelled"]
-RUN = "run"
-"""The name under which the run itself is logged, beside its steps."""
 
 _logger = logging.getLogger("kerutaprep")
 _QUIET_SECONDS = 8.0
@@ -64,6 +64,11 @@ class StepRecord:
     def running(self) -> bool:
         """Whether it has started and not ended."""
         return self.start is not None and self.end is None
+
+    @property
+    def seconds(self) -> float | None:
+        """Since it started, None before."""
+        return None if self.start is None else round(self._recorder.now() - self.start, 3)
 
     def attempt(self, number: int) -> None:
         """Say which attempt begins; the highest is reported."""
@@ -128,7 +133,7 @@ class StepRecord:
     def emit(self, kind: EventKind, message: str, *, attempt: int | None = None) -> None:
         """Tell one event to everyone who listens."""
         self._spoke = self._recorder.now()
-        since = None if self.start is None else round(self._spoke - self.start, 3)
+        since = self.seconds
         message = self._recorder.masker.mask(message)
         event = StepEvent(self.name, kind, round(self._spoke, 3), message, since, attempt or self.attempts, self.bytes)
         self._recorder.tell(event)
@@ -189,9 +194,8 @@ class Recorder:
         record = self.steps[step]
         text = self.masker.mask(f"{message} (request {request_id})")
         self._log_line(_log_text("DEBUG", step, text))
-        _logger.debug(
-            "%s", text, extra={"event": "request", "step": step, "attempt": record.attempts, "request_id": request_id}
-        )
+        extra = {"event": "request", "step": step, "attempt": record.attempts, "bytes": record.bytes}
+        _logger.debug("%s", text, extra={**extra, "seconds": record.seconds, "request_id": request_id})
 
     @property
     def total_bytes(self) -> int:

@@ -52,7 +52,7 @@ class InstallScript:
     async def download(self, api: KerutaAPI, policy: RetryPolicy, record: StepRecord) -> None:
         """Fetch the script and put it in its place, whole, executable and with Unix line ends.
 
-        A repository without script (404, 204 or an empty body) has none afterwards either.
+        A repository without script (404, 204 or an empty body) has none run; one that an earlier run left stays there.
 
         Raises:
             ProtocolError: it is HTML, or not the one that the settings name by its digest.
@@ -73,6 +73,8 @@ class InstallScript:
             part = None
         await self._workspace.ready.wait()
         if part is None or not await anyio.to_thread.run_sync(self._accept, part, download.content_type, what):
+            if self._settings.script_sha256:
+                record.note("there is no script, although --script-sha256 names one")
             record.note("the repository has no install script")
             record.skip("the repository has no install script")
             return

@@ -147,7 +147,7 @@ class PrepSettings(BaseSettings):
     work_dir: FilePath = Path("/work")
     api_token: Annotated[SecretStr, AfterValidator(_header_safe)] | None = None
     api_token_file: FilePath | None = None
-    repository_url: Annotated[str, AfterValidator(_clone_url)] | None = Field(default=None, repr=False)
+    repository_url: Annotated[str, AfterValidator(_clone_url)] | None = Field(default=None, repr=False, exclude=True)
     ref: Annotated[str, AfterValidator(check_ref)] | None = None
     work_branch: Annotated[str, AfterValidator(check_branch)] | None = None
     depth: int = Field(default=1, ge=0, le=2**31 - 1)
@@ -175,7 +175,7 @@ class PrepSettings(BaseSettings):
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
     log_format: Annotated[Literal["auto", "text", "json"], BeforeValidator(_lower)] = "auto"
     termination_log: FilePath | None = None
-    environment: dict[str, str] = Field(default_factory=lambda: dict(os.environ), repr=False)
+    environment: dict[str, str] = Field(default_factory=lambda: dict(os.environ), repr=False, exclude=True)
     """What git and the install script are given, and where proxies and certificates are looked up."""
 
     def __init__(self, **values: Any) -> None:
@@ -302,18 +302,23 @@ def _problems(error: ValidationError) -> list[str]:
 
 def _sentence(field: str, detail: ErrorDetails) -> str:
     context = detail.get("ctx", {})
-    match detail["type"]:
-        case "missing":
-            return "required, but not set" + (
-                " (set it to nothing for no document)" if field in EMPTY_IS_A_VALUE else ""
-            )
-        case "extra_forbidden":
-            return "no such setting"
-        case "literal_error":
-            return f"must be {context['expected']}"
-        case "value_error":
-            return str(context["error"])
-        case kind if kind.startswith(("int", "float")):
-            return "must be a number" if "float" in kind else "must be a whole number"
-        case _:
-            return detail["msg"][0].lower() + detail["msg"][1:]
+    kind = detail["type"]
+    if kind == "missing":
+        return "required, but not set" + (" (set it to nothing for no document)" if field in EMPTY_IS_A_VALUE else "")
+    if kind == "value_error":
+        return str(context["error"])
+    if kind in _BOUNDS:
+        return f"must be {_BOUNDS[kind]} {next(iter(context.values())):g}"
+    if kind == "literal_error":
+        return f"must be {context['expected']}"
+    return _SENTENCES.get(kind.partition("_")[0], detail["msg"][0].lower() + detail["msg"][1:])
+
+
+_BOUNDS = {"greater_than_equal": "at least", "greater_than": "more than", "less_than_equal": "at most"}
+_SENTENCES = {
+    "extra": "no such setting",
+    "int": "must be a whole number",
+    "float": "must be a number",
+    "finite": "must be a number",
+}
+"""By the first word of pydantic's name for what is wrong."""

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from kerutaprep.names import CloneURL
 
 
+_SHORTEST_PATTERN = 6
+"""Characters of a branch's name below which a pattern for it would fit too many others."""
+
+
 class Target(NamedTuple):
     """What is to be checked out."""
 
@@ -40,7 +44,7 @@ def write_config(git_dir: Path, url: CloneURL, tips: Tips, target: Target, depth
     if not branches or not depth:
         branches = ["*"]
     lines = ['[remote "origin"]', f"\turl = {_quoted(url.text)}"]
-    if target.branch and target.upstream is None and depth:
+    if target.branch and target.upstream is None and depth and len(target.branch) >= _SHORTEST_PATTERN:
         branches.append(_tolerant(target.branch))
     lines += [f"\tfetch = {_quoted(refspec(name))}" for name in branches]
     if target.branch and target.upstream:

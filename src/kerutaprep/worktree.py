@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kerutaprep.workspace import Workspace
 
 _LOST_AND_FOUND = "lost+found"
+_IN_THE_MIDDLE = ("MERGE_HEAD", "rebase-merge", "rebase-apply", "CHERRY_PICK_HEAD", "REVERT_HEAD", "BISECT_LOG")
 _EXCLUDED = f"/{KERUTA}"
 
 
@@ -57,6 +58,7 @@ class Worktree:
         self._policy = policy
         self._record = record
         self._git_dir = workspace.root / ".git"
+        self._kept = False
 
     async def clone(self, url: CloneURL, ref: str | None) -> Checkout:
         """Put the repository's work tree into the work directory.
@@ -84,7 +86,7 @@ class Worktree:
                 checkout = await self._clone_afresh(url, ref, replace=True)
         if self._settings.lfs:
             await fetch_lfs_files(self._git, url, self._git_dir, self._policy, self._record)
-        if self._settings.submodules != "no":
+        if self._settings.submodules != "no" and not self._kept:
             await update_submodules(self._git, url, self._git_dir, self._policy, self._record)
         return checkout
 
@@ -248,9 +250,12 @@ class Worktree:
             except InTheWayError as error:
                 reason = f"a file is in the way ({error})"
         if reason:
+            self._kept = True
             self._record.note(f"the existing clone is kept as it is: {reason}")
 
     async def _reason_to_keep(self, target: Target, head: str, local: str | None) -> str | None:
+        if await anyio.to_thread.run_sync(self._is_in_the_middle):
+            return "a merge, rebase, cherry-pick, revert or bisection is under way in it"
         if (await self._in_tree("status", "--porcelain", "--untracked-files=no")).strip():
             return "it has uncommitted changes"
         if head == target.branch and local is not None:
@@ -265,6 +270,9 @@ class Worktree:
         if (await self._git.run(*unpushed, at=self._git_dir)).strip() != "0":
             return f"{head} is checked out and has commits of its own"
         return None
+
+    def _is_in_the_middle(self) -> bool:
+        return any((self._git_dir / name).exists() for name in _IN_THE_MIDDLE)
 
     async def _has_more(self, commit: str, target: str) -> bool:
         return (await self._git.run("rev-list", "--count", f"{target}..{commit}", at=self._git_dir)).strip() != "0"
