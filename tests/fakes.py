@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 import sys
@@ -100,6 +101,18 @@ def truncated(content: bytes, sent: int, headers: Mapping[str, str] | None = Non
         return response
 
     return answer
+
+
+def login(user: str, password: str) -> Fault:
+    """Ask for a user and a password, and let those through who have them (RFC 7617)."""
+    expected = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+    async def ask(request: web.Request) -> web.StreamResponse | None:
+        if request.headers.get("Authorization") == expected:
+            return None
+        return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="git"'})
+
+    return ask
 
 
 @dataclass

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING
 
 import pytest
-from aiohttp import web
 
 from kerutaprep import (
     CredentialsError,
     prepare,
 )
-from tests.fakes import Fakes, Fault, Stage, run_git
+from tests.fakes import Fakes, Stage, login, run_git
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def _needs_login(user: str, password: str) -> Fault:
-    expected = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-
-    async def ask(request: web.Request) -> web.StreamResponse | None:
-        if request.headers.get("Authorization") == expected:
-            return None
-        return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="git"'})
-
-    return ask
-
-
 def _protect(fakes: Fakes, user: str, password: str) -> None:
-    fakes.on("/", *[_needs_login(user, password)] * 50)
+    fakes.on("/", *[login(user, password)] * 50)
 
 
 @pytest.mark.anyio

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import shutil
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
 import pytest
-from aiohttp import web
 
 from kerutaprep import CredentialsError, NotFoundError, ProtocolError, prepare
 from kerutaprep.embedded import git_application, make_repository, serve
-from tests.fakes import Fakes, Fault, Stage, run_git
+from tests.fakes import Fakes, Stage, login, run_git
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,20 +78,9 @@ async def test_a_submodule_follows_an_update(composed: Stage) -> None:
     assert composed.run_git("status", "--porcelain") == ""
 
 
-def _asks(password: str) -> Fault:
-    expected = "Basic " + base64.b64encode(f"bot:{password}".encode()).decode()
-
-    async def ask(request: web.Request) -> web.StreamResponse | None:
-        if request.headers.get("Authorization") == expected:
-            return None
-        return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="git"'})
-
-    return ask
-
-
 async def test_credentials_reach_a_submodule_of_the_same_origin(composed: Stage) -> None:
     """A part on the repository's own server is cloned with the same credentials."""
-    composed.git.on("/", *[_asks("g1t-t0ken")] * 60)
+    composed.git.on("/", *[login("bot", "g1t-t0ken")] * 60)
     await prepare(composed.settings(submodules="recursive", git_username="bot", git_token="g1t-t0ken"))
     assert (composed.work / "part" / "inner" / "innermost").exists()
 
@@ -105,7 +92,7 @@ async def test_credentials_reach_no_submodule_elsewhere(stage: Stage) -> None:
     make_repository(served / "part.git", {"part": "p\n"})
     async with serve(git_application(served, elsewhere.middleware)) as other:
         await _add_submodule(stage, f"{other}/part.git", "part")
-        elsewhere.on("/", *[_asks("anything")] * 20)
+        elsewhere.on("/", *[login("bot", "anything")] * 20)
         seen = len(elsewhere.requests)
         with pytest.raises(CredentialsError):
             await prepare(stage.settings(submodules="yes", git_username="bot", git_token="g1t-t0ken"))
