@@ -26,7 +26,7 @@ exec {git} "$@"
 """
 
 
-async def _kill_at(stage: Stage, tmp_path: Path, command: str, *, half: bool = False) -> None:
+async def _kill_at(stage: Stage, tmp_path: Path, command: str, *arguments: str, half: bool = False) -> None:
     """Kill the program at the moment at which it calls a git command, the command done or not begun."""
     git = subprocess.run(["git", "--exec-path"], capture_output=True, text=True, check=True).stdout.strip() + "/git"
     spy = tmp_path / "bin" / "git"
@@ -36,7 +36,9 @@ async def _kill_at(stage: Stage, tmp_path: Path, command: str, *, half: bool = F
     spy.write_text(_SPY.format(**words, before=before))
     spy.chmod(0o755)
     environment = {"PATH": f"{spy.parent}:/usr/local/bin:/usr/bin:/bin"}
-    async with await anyio.open_process(stage.command(), stderr=subprocess.DEVNULL, env=environment) as program:
+    async with await anyio.open_process(
+        stage.command(*arguments), stderr=subprocess.DEVNULL, env=environment
+    ) as program:
         (tmp_path / "pid").write_text(str(program.pid))
         assert await program.wait() == -signal.SIGKILL
 
@@ -115,6 +117,29 @@ def _half_checked_out(stage: Stage, tmp_path: Path, before: str) -> None:
     assert (tmp_path / "flag").exists()
 
 
+async def test_killed_where_the_repository_tracks_our_names(quiet: Stage, tmp_path: Path) -> None:
+    """A fresh clone's recovery leaves alone what is Keruta's, or outside of the sparse paths."""
+    quiet.commit_files({".keruta/README.md": "own\n", "far/away": "far\n"})
+    await _kill_at(quiet, tmp_path, "checkout")
+    quiet.keruta("README.md").write_bytes(DOCUMENT)
+    again = await run_program(quiet.command())
+    assert again.code == 0, again.stderr
+    assert quiet.keruta("README.md").read_bytes() == DOCUMENT
+    assert not quiet.keruta("kept").exists()
+    assert quiet.run_git("status", "--porcelain") == ""
+
+
+async def test_killed_in_a_sparse_clone(quiet: Stage, tmp_path: Path) -> None:
+    """A file of somebody's that lies outside of the sparse paths is none of the checkout's."""
+    quiet.commit_files({"far/away": "far\n"})
+    await _kill_at(quiet, tmp_path, "checkout", "--sparse-path", "src")
+    (quiet.work / "far").mkdir()
+    (quiet.work / "far" / "away").write_text("mine\n")
+    again = await run_program(quiet.command("--sparse-path", "src"))
+    assert again.code == 0, again.stderr
+    assert (quiet.work / "far" / "away").read_text() == "mine\n"
+
+
 @pytest.mark.parametrize("half", [False, True], ids=["before", "after"])
 async def test_killed_at_the_checkout_of_an_update(cloned: tuple[Stage, str, str], tmp_path: Path, half: bool) -> None:
     """An update that is killed at its checkout is finished by the next run."""
@@ -148,6 +173,50 @@ async def test_an_edit_between_two_runs_is_kept_aside(cloned: tuple[Stage, str, 
     (kept,) = stage.keruta("kept").iterdir()
     assert kept.read_text() == "my words\n"
     assert "kept/0-README.md" in stage.keruta("prep.log").read_text()
+
+
+@pytest.mark.parametrize(
+    "lock", ["index", "HEAD", "config", "shallow", "packed-refs", "refs/remotes/origin/main", "refs/heads/main"]
+)
+async def test_locks_of_a_killed_git_are_removed(cloned: tuple[Stage, str, str], tmp_path: Path, lock: str) -> None:
+    """A lock that a git left that was killed beside its run does not stop the next one."""
+    stage, _, after = cloned
+    await _kill_at(stage, tmp_path, "fetch")
+    (stage.work / ".git" / f"{lock}.lock").touch()
+    assert (await run_and_check(stage)).strip() == after
+    assert not (stage.work / ".git" / f"{lock}.lock").exists()
+
+
+async def test_a_lock_of_somebody_elses_is_left_alone(cloned: tuple[Stage, str, str]) -> None:
+    """Where no run was killed, a lock is that of somebody at work."""
+    stage, _, _ = cloned
+    lock = stage.work / ".git" / "index.lock"
+    lock.touch()
+    await run_program(stage.command())
+    assert lock.exists()
+
+
+async def test_killed_between_the_two_renames_of_a_replacement(cloned: tuple[Stage, str, str]) -> None:
+    """A reset that replaces another's clone, killed when there is none, is done again."""
+    stage, _, after = cloned
+    stage.run_git("remote", "set-url", "origin", "https://example.org/other.git")
+    kill = (
+        "import os, sys, pathlib; rename = pathlib.Path.rename\n"
+        "def killing(self, target):\n"
+        "    result = rename(self, target)\n"
+        "    if str(target).endswith('replaced.git'): os.kill(os.getpid(), 9)\n"
+        "    return result\n"
+        "pathlib.Path.rename = killing\n"
+        "from kerutaprep.__main__ import main; main()"
+    )
+    python, _, _, *words = stage.command("--on-existing", "reset")
+    killed = await run_program([python, "-c", kill, *words])
+    assert killed.code == -signal.SIGKILL
+    assert not (stage.work / ".git").exists()
+    again = await run_program(stage.command("--on-existing", "reset"))
+    assert again.code == 0, again.stderr
+    assert stage.run_git("rev-parse", "HEAD").strip() == after
+    assert stage.run_git("status", "--porcelain") == ""
 
 
 async def test_killed_again_while_it_recovers(cloned: tuple[Stage, str, str], tmp_path: Path) -> None:

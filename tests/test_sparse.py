@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kerutaprep import prepare
-from kerutaprep.sparse import cone
+from kerutaprep.sparse import Extent, cone
 from tests.fakes import DOCUMENT, Stage, run_git
 
 if TYPE_CHECKING:
@@ -45,6 +45,22 @@ def test_the_patterns_are_gits_own(tmp_path: Path, paths: list[str]) -> None:
             ours, "-c", "core.sparseCheckout=true", "-c", f"core.sparseCheckoutCone={coned}", "read-tree", "-mu", "HEAD"
         )
         assert _files_in(ours) == _files_in(tmp_path / "gits")
+
+
+@pytest.mark.parametrize("paths", [[], ["a/b"], ["d/e/f", "a/c"], ["a", "plain"]], ids=" ".join)
+def test_an_extent_covers_what_its_patterns_write(tmp_path: Path, paths: list[str]) -> None:
+    """Which files a checkout writes is told without git as git does it."""
+    run_git(tmp_path, "init", "-q", "ours")
+    ours = tmp_path / "ours"
+    for name, text in _FILES.items():
+        (ours / name).parent.mkdir(parents=True, exist_ok=True)
+        (ours / name).write_text(text)
+    run_git(ours, "add", "-A")
+    run_git(ours, "commit", "-q", "-m", "Begin")
+    (ours / ".git" / "info" / "sparse-checkout").write_text("\n".join([*cone(paths), "!/d/e/beside"]) + "\n")
+    run_git(ours, "-c", "core.sparseCheckout=true", "-c", "core.sparseCheckoutCone=false", "read-tree", "-mu", "HEAD")
+    extent = Extent(tuple(paths), ("d/e/beside",))
+    assert _files_in(ours) == sorted(filter(extent.covers, _FILES))
 
 
 def _files_in(tree: Path) -> list[str]:

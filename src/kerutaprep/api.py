@@ -234,7 +234,7 @@ def _reason(error: Exception) -> str:
         return "the answer's body was cut short"
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"can't connect to {error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
-    return str(error) or type(error).__name__
+    return _UNPRINTABLE.sub(" ", str(error))[:_LONGEST_SHOWN] or type(error).__name__
 
 
 async def _refusal(response: aiohttp.ClientResponse, what: str) -> PrepError:

@@ -110,7 +110,7 @@ _CLASSES: tuple[tuple[type[PrepError], re.Pattern[str], str], ...] = tuple(
                 "transfer closed|empty reply|recv failure|send failure|broken pipe",
                 "(ssl|tls|gnutls).*(error|handshake|connect)",
                 "invalid index-pack output|index-pack failed|pack has bad object|pack is corrupted|bad pack header",
-                "protocol error: |bad line length|expected flush after|unable to access",
+                "protocol error: |bad line length|expected ('|flush)|unable to access",
                 "kex_exchange_identification",
             ),
             "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from kerutaprep.errors import NotFoundError, PrepError, ProtocolError
+from kerutaprep.errors import NotFoundError, PrepError, ProtocolError, TransportError
 from kerutaprep.names import is_commit_id
 from kerutaprep.retry import retrying
 from kerutaprep.runner import run_together
@@ -65,8 +65,7 @@ class Remote:
         self._git = git
         self.url = url
         self._git_dir = git_dir
-        self._policy = policy
-        self._record = record
+        self._retried = (policy, record)
 
     async def fetch(self, ref: str | None, work_branch: str | None, *, depth: int) -> Tips:
         """Fetch a ref, and a work branch if the remote has it.
@@ -96,20 +95,13 @@ class Remote:
         return Tips(base[0], work)
 
     async def _fetch_tip(self, ref: str | None, depth: int) -> Tip:
-        packets = self._git_dir / "kerutaprep-packets"
-        # What the server said of its refs shows which branch HEAD is, and git shows it nowhere else (git(1)).
-        trace = {"GIT_TRACE_PACKET": str(packets)}
         history = [f"--depth={depth}"] if depth else []
-        packets.unlink(missing_ok=True)
         try:
-            await self._remote(*_FETCH, *history, self.url.text, ref or "HEAD", extra=trace)
-            said = packets.read_text(errors="replace") if packets.exists() else ""
+            said = await retrying(lambda _: self._fetch_once(*history, self.url.text, ref or "HEAD"), *self._retried)
         except NotFoundError as error:
             if ref and is_commit_id(ref) and "unadvertised" in str(error):
                 return await self._deepen_until(ref, depth)
             raise NotFoundError(f"{_ref_in_words(ref)} was not found in {self.url.text}: {error}") from error
-        finally:
-            packets.unlink(missing_ok=True)
         tip = await self._read_tip(ref)
         if tip.kind == "tag" and ref == tip.name and re.search(rf"< [0-9a-f]+ refs/heads/{re.escape(ref)}\s", said):
             return await self._fetch_tip(f"refs/heads/{ref}", depth)  # git prefers the tag, people mean the branch
@@ -119,6 +111,29 @@ class Remote:
             if branch:
                 return tip._replace(kind="branch", name=branch, is_default=True)
         return tip
+
+    async def _fetch_once(self, *arguments: str) -> str:
+        """Make one attempt, and give what was said on the wire.
+
+        That shows which branch HEAD is, which git shows nowhere else (git(1), GIT_TRACE_PACKET). It also shows whether
+        the server's list of refs came to its end: git itself takes one that was cut for a list without the ref.
+        """
+        packets = self._git_dir / "kerutaprep-packets"
+        packets.unlink(missing_ok=True)
+        try:
+            await self._git.run(
+                *_FETCH, *arguments, at=self._git_dir, url=self.url, extra={"GIT_TRACE_PACKET": str(packets)}
+            )
+        except NotFoundError as error:
+            said = _read(packets)
+            _, asked, answered = said.rpartition("command=ls-refs")
+            if "remote ref" in str(error) and "fetch< 0000" not in (answered if asked else said):
+                raise TransportError(f"{self.url.text}: the list of refs was cut short") from error
+            raise
+        else:
+            return _read(packets)
+        finally:
+            packets.unlink(missing_ok=True)
 
     async def _deepen_until(self, commit: str, depth: int) -> Tip:
         """Fetch more and more of every branch and tag until a commit that the server won't give by its id is there."""
@@ -152,11 +167,15 @@ class Remote:
         found = _LS_REMOTE_SYMREF.search(listing)
         return found[1] if found else None
 
-    async def _remote(self, *arguments: str, extra: dict[str, str] | None = None) -> str:
+    async def _remote(self, *arguments: str) -> str:
         async def attempt(_number: int) -> str:
-            return await self._git.run(*arguments, at=self._git_dir, url=self.url, extra=extra)
+            return await self._git.run(*arguments, at=self._git_dir, url=self.url)
 
-        return await retrying(attempt, self._policy, self._record)
+        return await retrying(attempt, *self._retried)
+
+
+def _read(packets: Path) -> str:
+    return packets.read_text(errors="replace") if packets.exists() else ""
 
 
 def _ref_in_words(ref: str | None) -> str:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import anyio.to_thread
 
+from kerutaprep.errors import WorkDirError
+from kerutaprep.sparse import Extent
 from kerutaprep.target import Target
 from kerutaprep.workspace import KERUTA, disk_errors
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from kerutaprep.git import Git
 
 _NAME = "kerutaprep-checkout"
+_AT_WORK = "kerutaprep-at-work"
 _STALE_LOCKS = ("index.lock", "HEAD.lock", "config.lock", "shallow.lock", "packed-refs.lock")
 _EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 _SUBMODULE = "160000"
@@ -38,6 +41,7 @@ class Entry(NamedTuple):
     before: str | None
     """The commit that was checked out, None for a tree without any."""
     target: Target
+    extent: Extent = Extent()
     force: bool = False
     """Whether whatever is there is to be overwritten: then nothing needs to be told apart."""
 
@@ -50,8 +54,25 @@ def begin(git_dir: Path, entry: Entry) -> None:
     """
     with disk_errors("writing to", git_dir):
         part = git_dir / f"{_NAME}.part"
-        part.write_text(json.dumps([entry.before, entry.force, *entry.target]), encoding="utf-8")
+        part.write_text(json.dumps(entry), encoding="utf-8")
         part.replace(git_dir / _NAME)
+
+
+def start_work(git_dir: Path) -> bool:
+    """Note that a run is at work in a clone; for a thread that may block.
+
+    Returns:
+        whether the run before this one never said that its work was done, so that git's locks may be stale.
+    """
+    with disk_errors("writing to", git_dir):
+        interrupted = (git_dir / _AT_WORK).exists()
+        (git_dir / _AT_WORK).touch()
+    return interrupted
+
+
+def end_work(git_dir: Path) -> None:
+    """Note that the work is done; for a thread that may block."""
+    (git_dir / _AT_WORK).unlink(missing_ok=True)
 
 
 def end(git_dir: Path) -> None:
@@ -61,11 +82,14 @@ def end(git_dir: Path) -> None:
 
 def read(git_dir: Path) -> Entry | None:
     """The checkout that was under way when a run was killed; for a thread that may block."""
+    path = git_dir / _NAME
     try:
-        before, force, *target = json.loads((git_dir / _NAME).read_text(encoding="utf-8"))
+        before, target, extent, force = json.loads(path.read_text(encoding="utf-8"))
+        return Entry(before, Target(*target), Extent(*map(tuple, extent)), force)
     except FileNotFoundError:
         return None
-    return Entry(before, Target(*target), force)
+    except (ValueError, TypeError) as error:
+        raise WorkDirError(f"{path} can't be read; look after the clone, then remove that file") from error
 
 
 async def undo(git: Git, git_dir: Path, entry: Entry, record: StepRecord) -> None:
@@ -85,12 +109,10 @@ async def undo(git: Git, git_dir: Path, entry: Entry, record: StepRecord) -> Non
         PrepError: as ``Git.run``.
     """
     work_tree = git_dir.parent
-    await anyio.to_thread.run_sync(_remove_stale_locks, git_dir)
     if entry.force or not await _index_is_from_before(git, git_dir, entry):
         return  # the index is written last: every file was in its place
     changes = await _changes(git, git_dir, entry)
-    touched = await anyio.to_thread.run_sync(_touched, work_tree, changes)
-    for change, content in touched:
+    for change, content in await _touched(git, git_dir, changes):
         partial = change.after and (await _blob(git, git_dir, change.after)).startswith(content)
         if not partial:
             kept = await anyio.to_thread.run_sync(_keep_aside, work_tree, change.path)
@@ -128,13 +150,25 @@ async def _changes(git: Git, git_dir: Path, entry: Entry) -> list[_Change]:
     changes = []
     for facts, path in zip(fields[0::2], fields[1::2], strict=False):
         old_mode, new_mode, old, new, _ = facts.lstrip(":").split()
-        if _SUBMODULE not in {old_mode, new_mode}:
+        if _SUBMODULE not in {old_mode, new_mode} and entry.extent.covers(path):
             changes.append(_Change(path, old if old.strip("0") else None, new if new.strip("0") else None))
     return changes
 
 
-def _touched(work_tree: Path, changes: Iterable[_Change]) -> list[tuple[_Change, bytes]]:
+async def _touched(git: Git, git_dir: Path, changes: list[_Change]) -> list[tuple[_Change, bytes]]:
     """The files that are there and are whole in neither of their two forms, with what is in them."""
+    suspects = await anyio.to_thread.run_sync(_suspects, git_dir.parent, changes)
+    found = []
+    for change, content in suspects:
+        # Once more as git sees it: line ends and the like may be written differently than they are stored.
+        arguments = ("hash-object", "--", change.path)
+        object_id = (await git.run(*arguments, at=git_dir, work_tree=git_dir.parent)).strip()
+        if object_id not in {change.before, change.after}:
+            found.append((change, content))
+    return found
+
+
+def _suspects(work_tree: Path, changes: Iterable[_Change]) -> list[tuple[_Change, bytes]]:
     found = []
     for change in changes:
         content = _content(work_tree / change.path)
@@ -177,7 +211,12 @@ def _remove_added(work_tree: Path, changes: Iterable[_Change]) -> None:
                 path.unlink()
 
 
-def _remove_stale_locks(git_dir: Path) -> None:
+def remove_stale_locks(git_dir: Path) -> None:
+    """Remove the locks that a killed git left; for a thread that may block, and only where no git is at work.
+
+    Raises:
+        WorkDirError: the disk refuses.
+    """
     with disk_errors("removing stale locks in", git_dir):
         for name in _STALE_LOCKS:
             (git_dir / name).unlink(missing_ok=True)

@@ -223,11 +223,15 @@ class Run:
         self.recorder.run_event(kind, f"{message} after {report['seconds']:.2f} s")
         workspace = self._workspace
         if workspace.ready.is_set():
-            await self._log.close()
-            part = workspace.parts / "report"
-            await anyio.to_thread.run_sync(write_report, report, part)
-            await workspace.publish(part, workspace.report)
-            await workspace.remove_parts()
+            try:
+                await workspace.empty_parts()  # first of all, since it may make the room that the report needs
+                await self._log.close()
+                part = workspace.parts / "report"
+                await anyio.to_thread.run_sync(write_report, report, part)
+                await workspace.publish(part, workspace.report)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await workspace.remove_parts()
         return report
 
     def _own_steps(self) -> tuple[Step, ...]:

@@ -50,9 +50,13 @@ class PrepLog:
     async def close(self) -> None:
         """Write what is left and close the file, if it was opened."""
         if self._file is not None:
-            await self._flush()
-            await self._file.close()
-            self._file = None
+            file, self._file = self._file, None
+            try:
+                with disk_errors("writing", Path(str(file.name))):
+                    await file.write("".join(f"{line}\n" for line in self._lines))
+            finally:
+                with disk_errors("closing", Path(str(file.name))):
+                    await file.close()
 
     async def _flush(self) -> None:
         if self._file is None or not self._lines:

@@ -7,7 +7,7 @@ names: then git neither writes them nor takes ours for changed ones, and a later
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio.to_thread
 
@@ -15,7 +15,7 @@ from kerutaprep.errors import WorkDirError
 from kerutaprep.workspace import KERUTA, disk_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
     from pathlib import Path
 
     from kerutaprep.git import Git
@@ -45,18 +45,38 @@ async def tracked_names(git: Git, git_dir: Path, commit: str, workspace: Workspa
     return tracked
 
 
-async def narrow(git: Git, git_dir: Path, paths: Collection[str], left_out: Collection[str]) -> None:
+class Extent(NamedTuple):
+    """Which of a commit's files a checkout writes."""
+
+    paths: tuple[str, ...] = ()
+    """Directories, with what is beside and above them; none for all."""
+    left_out: tuple[str, ...] = ()
+    """Files that are not written."""
+
+    def covers(self, path: str) -> bool:
+        """Whether a file is written."""
+        directory = path.rpartition("/")[0]
+        return path not in self.left_out and (
+            not self.paths
+            or not directory
+            or any(
+                f"{directory}/".startswith(f"{chosen}/") or chosen.startswith(f"{directory}/") for chosen in self.paths
+            )
+        )
+
+
+async def narrow(git: Git, git_dir: Path, extent: Extent) -> None:
     """Store the patterns by which every later checkout goes, the user's own too.
 
     Args:
         git: runs the commands.
         git_dir: the clone's.
-        paths: directories to write; none for all.
-        left_out: files not to write.
+        extent: what to write.
 
     Raises:
         WorkDirError: the disk refuses.
     """
+    paths, left_out = extent
     if not paths and not left_out:
         return
     await anyio.to_thread.run_sync(_write_patterns, git_dir, [*cone(paths), *(f"!/{path}" for path in left_out)])

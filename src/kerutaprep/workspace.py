@@ -140,6 +140,10 @@ class Workspace:
                     shutil.rmtree(stale)
             self._parts = Path(tempfile.mkdtemp(prefix=_PARTS_PREFIX, dir=self.keruta))
 
+    async def empty_parts(self) -> None:
+        """Remove what is among this run's parts, whole or not; never fails, as ``remove_parts``."""
+        await anyio.to_thread.run_sync(_empty, self.parts)
+
     async def remove_parts(self) -> None:
         """Remove this run's parts; never fails, since the next run removes them too."""
         if self._parts is not None:
@@ -202,6 +206,14 @@ class Workspace:
         """Let the group write to what this run made, if it is to."""
         if self.group_write:
             path.chmod(stat.S_IMODE(path.stat().st_mode) | stat.S_IWGRP)
+
+
+def _empty(directory: Path) -> None:
+    for path in directory.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -13,7 +13,7 @@ from kerutaprep.errors import InTheWayError, PrepError, WorkDirError
 from kerutaprep.fetch import ALL, Remote
 from kerutaprep.lfs import fetch_lfs_files
 from kerutaprep.names import parse_clone_url
-from kerutaprep.sparse import narrow, tracked_names
+from kerutaprep.sparse import Extent, narrow, tracked_names
 from kerutaprep.submodules import update_submodules
 from kerutaprep.target import Target, refspec, write_config
 from kerutaprep.workspace import KERUTA, disk_errors
@@ -58,6 +58,7 @@ class Worktree:
         self._policy = policy
         self._record = record
         self._git_dir = workspace.root / ".git"
+        self._replacing = workspace.keruta / ".kerutaprep-replacing"
         self._kept = False
 
     async def clone(self, url: CloneURL, ref: str | None) -> Checkout:
@@ -76,18 +77,17 @@ class Worktree:
         """
         await self._workspace.ready.wait()
         if not await anyio.to_thread.run_sync(os.path.lexists, self._git_dir):
-            checkout = await self._clone_afresh(url, ref, replace=False)
+            checkout = await self._clone_afresh(url, ref, replace=await self._was_being_replaced())
+        elif await self._is_clone_of(url):
+            await self._finish_earlier()
+            checkout = await self._update(url, ref)
         else:
-            await self._git.disarm(self._git_dir)
-            await self._finish_checkout()
-            if await self._is_clone_of(url):
-                checkout = await self._update(url, ref)
-            else:
-                checkout = await self._clone_afresh(url, ref, replace=True)
+            checkout = await self._clone_afresh(url, ref, replace=True)
         if self._settings.lfs:
             await fetch_lfs_files(self._git, url, self._git_dir, self._policy, self._record)
         if self._settings.submodules != "no" and not self._kept:
             await update_submodules(self._git, url, self._git_dir, self._policy, self._record)
+        await anyio.to_thread.run_sync(journal.end_work, self._git_dir)
         return checkout
 
     async def exclude(self) -> None:
@@ -129,12 +129,12 @@ class Worktree:
         await self._write_refs(staged, tips)
         if cache is not None:
             await cache.keep(staged, ref, tips.base)
-        await self._narrow(staged, target.commit)
+        extent = await self._narrow(staged, target.commit)
         if not replace:
             await self._refuse_what_is_in_the_way(staged, target.commit)
         self._record.received(await anyio.to_thread.run_sync(_size_of_packs, staged))
-        await anyio.to_thread.run_sync(self._move_in, staged, journal.Entry(None, target, replace))
-        await self._check_out(target, before=None, force=replace)
+        await anyio.to_thread.run_sync(self._move_in, staged, journal.Entry(None, target, extent, replace))
+        await self._check_out(journal.Entry(None, target, extent, replace))
         if replace:
             await self._clean()
         return Checkout(target.commit, tips.base.name)
@@ -148,13 +148,14 @@ class Worktree:
                 origin = f"refs/remotes/origin/{tip.name}"
                 await self._git.run("symbolic-ref", "refs/remotes/origin/HEAD", origin, at=git_dir)
 
-    async def _narrow(self, git_dir: Path, commit: str) -> list[str]:
+    async def _narrow(self, git_dir: Path, commit: str) -> Extent:
         left_out = await tracked_names(self._git, git_dir, commit, self._workspace)
         for path in self._settings.sparse_paths:
             if not await self._git.run("ls-tree", "-d", "--full-tree", commit, "--", path, at=git_dir):
                 self._record.note(f"the repository has no directory {path!a} (--sparse-path)")
-        await narrow(self._git, git_dir, self._settings.sparse_paths, left_out)
-        return left_out
+        extent = Extent(self._settings.sparse_paths, tuple(left_out))
+        await narrow(self._git, git_dir, extent)
+        return extent
 
     async def _refuse_what_is_in_the_way(self, git_dir: Path, commit: str) -> None:
         """Ask git whether a checkout would overwrite a file, before anything of it is visible."""
@@ -169,13 +170,21 @@ class Worktree:
         with disk_errors("moving the clone to", self._git_dir):
             (staged / "FETCH_HEAD").unlink(missing_ok=True)
             journal.begin(staged, entry)
+            journal.start_work(staged)
             if os.path.lexists(self._git_dir):
+                self._replacing.touch()  # between the two renames there is no clone, and nothing else would say why
                 self._git_dir.rename(self._workspace.parts / "replaced.git")
             staged.rename(self._git_dir)
+            self._replacing.unlink(missing_ok=True)
 
-    async def _check_out(self, target: Target, *, before: str | None, force: bool = False) -> None:
-        await anyio.to_thread.run_sync(journal.begin, self._git_dir, journal.Entry(before, target, force))
-        how = "--force" if force else "--no-overwrite-ignore"
+    async def _was_being_replaced(self) -> bool:
+        """Whether a run was killed just as it replaced another clone, as this one is to do, too."""
+        return self._settings.on_existing == "reset" and await anyio.to_thread.run_sync(self._replacing.exists)
+
+    async def _check_out(self, entry: journal.Entry) -> None:
+        await anyio.to_thread.run_sync(journal.begin, self._git_dir, entry)
+        target = entry.target
+        how = "--force" if entry.force else "--no-overwrite-ignore"
         where = ["--no-track", "-B", target.branch] if target.branch else ["--detach"]
         try:
             await self._in_tree("checkout", "--progress", how, *where, target.commit)
@@ -184,20 +193,23 @@ class Worktree:
             raise
         await anyio.to_thread.run_sync(journal.end, self._git_dir)
 
-    async def _finish_checkout(self) -> None:
+    async def _finish_earlier(self) -> None:
         """Do again what an earlier run was stopped in."""
+        if await anyio.to_thread.run_sync(journal.start_work, self._git_dir):
+            await anyio.to_thread.run_sync(journal.remove_stale_locks, self._git_dir)
         entry = await anyio.to_thread.run_sync(journal.read, self._git_dir)
         if entry is not None:
             self._record.note("finishing the checkout that an earlier run was stopped in")
-            await journal.undo(self._git, self._git_dir, entry, self._record)
             async with self._workspace.own_files_kept(self._settings.document_ids):
-                await self._check_out(entry.target, before=entry.before, force=entry.force)
+                await journal.undo(self._git, self._git_dir, entry, self._record)
+                await self._check_out(entry)
 
     async def _is_clone_of(self, url: CloneURL) -> bool:
         """Whether the clone that is there is to be kept; refuses one that must be neither kept nor replaced."""
         policy = self._settings.on_existing
         if policy == "fail":
             raise WorkDirError(f"{self._git_dir} is there already, and --on-existing is fail")
+        await self._git.disarm(self._git_dir)
         try:
             if await anyio.to_thread.run_sync(lambda: self._git_dir.is_symlink() or not self._git_dir.is_dir()):
                 raise WorkDirError(f"{self._git_dir} is no directory")
@@ -216,8 +228,8 @@ class Worktree:
         target = Target.of(tips, self._settings.work_branch)
         if self._settings.on_existing == "reset":
             async with self._workspace.own_files_kept(self._settings.document_ids):
-                await self._narrow(self._git_dir, target.commit)
-                await self._check_out(target, before=None, force=True)
+                extent = await self._narrow(self._git_dir, target.commit)
+                await self._check_out(journal.Entry(None, target, extent, force=True))
                 await self._clean()
             await self._follow(target)
         else:
@@ -244,8 +256,8 @@ class Worktree:
                 self._record.note(f"{target.branch} has commits of its own, which are kept")
             try:
                 async with self._workspace.own_files_kept(self._settings.document_ids):
-                    await self._narrow(self._git_dir, target.commit)
-                    await self._check_out(target, before=await self._resolve("HEAD"))
+                    extent = await self._narrow(self._git_dir, target.commit)
+                    await self._check_out(journal.Entry(await self._resolve("HEAD"), target, extent))
                 await self._follow(target)
             except InTheWayError as error:
                 reason = f"a file is in the way ({error})"

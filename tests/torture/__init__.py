@@ -1,0 +1,1 @@
+"""The long-form fault test: `python -m tests.torture`."""
