@@ -170,9 +170,9 @@ async def test_an_edit_between_two_runs_is_kept_aside(cloned: tuple[Stage, str, 
     _half_checked_out(stage, tmp_path, before)
     (stage.work / "README.md").write_text("my words\n")
     assert (await run_and_check(stage)).strip() == after
-    (kept,) = stage.keruta("kept").iterdir()
+    (kept,) = stage.keruta("kept").glob("*/README.md")
     assert kept.read_text() == "my words\n"
-    assert "kept/0-README.md" in stage.keruta("prep.log").read_text()
+    assert str(kept.relative_to(stage.work)) in stage.keruta("prep.log").read_text()
 
 
 @pytest.mark.parametrize(
@@ -217,6 +217,49 @@ async def test_killed_between_the_two_renames_of_a_replacement(cloned: tuple[Sta
     assert again.code == 0, again.stderr
     assert stage.run_git("rev-parse", "HEAD").strip() == after
     assert stage.run_git("status", "--porcelain") == ""
+
+
+async def test_commits_made_since_are_not_thrown_away(cloned: tuple[Stage, str, str], tmp_path: Path) -> None:
+    """Where somebody cleaned up after a killed run and went on, the journal counts for nothing."""
+    stage, before, _ = cloned
+    await _kill_at(stage, tmp_path, "checkout")
+    stage.run_git("reset", "-q", "--hard", before)
+    stage.run_git("commit", "-q", "--allow-empty", "-m", "Mine")
+    mine = stage.run_git("rev-parse", "HEAD")
+    assert await run_and_check(stage) == mine
+
+
+async def test_what_is_behind_a_symlink_is_none_of_ours(cloned: tuple[Stage, str, str], tmp_path: Path) -> None:
+    """A directory that somebody replaced by a symlink is not followed, whatever the killed update had below it."""
+    stage, _, _ = cloned
+    await _kill_at(stage, tmp_path, "checkout")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("mine\n")
+    (stage.work / "new").symlink_to(outside)
+    await run_program(stage.command())
+    assert (outside / "file").read_text() == "mine\n"
+    assert (stage.work / "new").is_symlink()
+
+
+async def test_a_directory_in_a_files_place_is_kept_aside(cloned: tuple[Stage, str, str], tmp_path: Path) -> None:
+    """Whatever somebody put where the killed update had a file is found again."""
+    stage, _, after = cloned
+    await _kill_at(stage, tmp_path, "checkout")
+    (stage.work / "README.md").unlink()
+    (stage.work / "README.md").mkdir()
+    (stage.work / "README.md" / "mine").write_text("mine\n")
+    assert (await run_and_check(stage)).strip() == after
+    (kept,) = stage.keruta("kept").rglob("mine")
+    assert kept.read_text() == "mine\n"
+
+
+@pytest.mark.parametrize("content", ["", "{", "null", "[1]", '["x", ["y", null, null], [[], []], false]'])
+async def test_a_journal_that_makes_no_sense_stops_nothing(cloned: tuple[Stage, str, str], content: str) -> None:
+    """A journal that can't be read, or names what is not there, is dropped."""
+    stage, _, after = cloned
+    (stage.work / ".git" / "kerutaprep-checkout").write_text(content)
+    assert (await run_and_check(stage)).strip() == after
 
 
 async def test_killed_again_while_it_recovers(cloned: tuple[Stage, str, str], tmp_path: Path) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
 import pytest
 
-from kerutaprep import CredentialsError, NotFoundError, ProtocolError, prepare
+from kerutaprep import CredentialsError, NotFoundError, PrepError, ProtocolError, prepare
 from kerutaprep.embedded import git_application, make_repository, serve
 from tests.fakes import Fakes, Stage, login, run_git
 
@@ -111,22 +110,40 @@ async def test_submodules_of_a_clone_that_is_kept_are_kept(composed: Stage) -> N
     assert "uncommitted changes" in composed.keruta("prep.log").read_text()
 
 
-@pytest.mark.parametrize("lost", ["HEAD", "index", "objects"])
-async def test_a_submodule_that_was_killed_is_made_again(composed: Stage, lost: str) -> None:
-    """A half-cloned part does not stop the next run."""
+async def test_a_submodule_that_was_killed_is_made_again(composed: Stage) -> None:
+    """A part whose checkout was killed does not stop the next run, and what there was of it is kept."""
     await prepare(composed.settings(submodules="recursive"))
-    git_dir = composed.work / ".git"
-    (git_dir / "kerutaprep-submodules").write_text("[]")
-    found = git_dir / "modules" / "part" / lost
-    shutil.rmtree(found) if found.is_dir() else found.unlink()
-    (git_dir / "modules" / "part" / "index.lock").touch()
+    (composed.work / ".git" / "modules" / "part" / "index").unlink()
     (composed.work / "part" / "part").write_text("hal")
     await prepare(composed.settings(submodules="recursive", on_existing="reset"))
 
     assert (composed.work / "part" / "part").read_text() == "p\n"
     assert (composed.work / "part" / "inner" / "innermost").exists()
     assert composed.run_git("status", "--porcelain") == ""
-    assert not (git_dir / "kerutaprep-submodules").exists()
+    assert [path.read_text() for path in composed.keruta("kept").rglob("part") if path.is_file()] == ["hal"]
+
+
+async def test_gitmodules_leads_nowhere_else(composed: Stage) -> None:
+    """What .gitmodules names and the tree has not got as a submodule is never touched."""
+    victim = composed.root / "victim"
+    victim.mkdir()
+    (victim / "mine").write_text("mine\n")
+    modules = '[submodule "part"]\n\tpath = part\n\turl = ../part.git\n'
+    modules += f'[submodule "x"]\n\tpath = ../victim\n[submodule "{victim}"]\n\tpath = src\n'
+    composed.commit_files({".gitmodules": modules})
+    (composed.repository.parent / "part.git").rename(composed.root / "gone.git")
+    for _ in range(2):
+        with pytest.raises(PrepError):
+            await prepare(composed.settings(submodules="yes"))
+    assert (victim / "mine").read_text() == "mine\n"
+    assert (composed.work / "src" / "basket.py").exists()
+    assert composed.run_git("status", "--porcelain") == ""
+
+
+async def test_an_empty_gitmodules_is_none(stage: Stage) -> None:
+    """What removing the last submodule leaves is no error."""
+    stage.commit_files({".gitmodules": ""})
+    await prepare(stage.settings(submodules="yes"))
 
 
 async def test_a_missing_submodule_is_not_found(composed: Stage) -> None:

@@ -8,6 +8,7 @@ from kerutaprep.errors import (
     CredentialsError,
     InternalError,
     InTheWayError,
+    LockedError,
     NotFoundError,
     PrepError,
     ProtocolError,
@@ -40,6 +41,11 @@ _CLASSES: tuple[tuple[type[PrepError], re.Pattern[str], str], ...] = tuple(
             "the work directory's volume: is there room, and may this user write to it?",
         ),
         (
+            LockedError,
+            (r"unable to create '.*\.lock': file exists", "could not lock config file .*: file exists"),
+            "another git is at work in the clone",
+        ),
+        (
             CredentialsError,
             ("host key verification failed", "host key is known"),
             "the server's host key is not known: check what `ssh-keyscan HOST` prints, put it into a file, "
@@ -57,6 +63,7 @@ _CLASSES: tuple[tuple[type[PrepError], re.Pattern[str], str], ...] = tuple(
                 "permission to .* denied",
                 "remote: .*(access denied|unauthorized|forbidden|deploy key)",
                 "load key .*: (error|invalid|bad)",
+                "no user exists for uid",
             ),
             "check KERUTA_GIT_USERNAME and KERUTA_GIT_TOKEN, or the ssh key",
         ),
@@ -88,6 +95,7 @@ _CLASSES: tuple[tuple[type[PrepError], re.Pattern[str], str], ...] = tuple(
                 "transport '.*' not allowed",
                 "mismatched algorithms",
                 "redirect.*not allowed|unable to update url base from redirection",
+                "dumb http transport does not support",
             ),
             "the server's certificate, protocol or redirect",
         ),

@@ -23,7 +23,7 @@ _EVERYTHING = ("+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"
 _DEEPER = (50, 500, 5000)
 ALL = 2**31 - 1
 """Git's own word for a depth without end (git-fetch(1), --unshallow)."""
-_FETCHED = re.compile(r"(?P<id>[0-9a-f]{40,64})\t[^\t]*\t(?:(?P<kind>branch|tag) )?(?:'(?P<name>[^']+)' of )?")
+_FETCHED = re.compile(r"(?P<id>[0-9a-f]{40,64})\t[^\t]*\t(?:(?P<kind>branch|tag) )?(?:'(?P<name>.+)' of )?")
 _SYMREF = re.compile(r"\bHEAD symref-target:refs/heads/(\S+)|\bsymref=HEAD:refs/heads/(\S+)")
 _LS_REMOTE_SYMREF = re.compile(r"^ref: refs/heads/(\S+)\tHEAD$", re.MULTILINE)
 
@@ -151,7 +151,12 @@ class Remote:
         found = _FETCHED.match(line)
         if not found:
             raise ProtocolError(f"git fetched {_ref_in_words(ref)} as {line!a}, which makes no sense")
-        commit = await self._git.run("rev-parse", "--verify", "--quiet", f"{found['id']}^{{commit}}", at=self._git_dir)
+        try:
+            commit = await self._git.run(
+                "rev-parse", "--verify", "--quiet", f"{found['id']}^{{commit}}", at=self._git_dir
+            )
+        except PrepError as error:
+            raise NotFoundError(f"{_ref_in_words(ref)} names no commit") from error
         name = found["name"] or commit.strip()
         if ref and is_commit_id(ref):
             return Tip(commit.strip(), "other", commit.strip(), found["id"])

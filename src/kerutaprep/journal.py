@@ -11,15 +11,16 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio.to_thread
 
-from kerutaprep.errors import WorkDirError
+from kerutaprep.errors import PrepError
 from kerutaprep.sparse import Extent
 from kerutaprep.target import Target
-from kerutaprep.workspace import KERUTA, disk_errors
+from kerutaprep.workspace import KEPT, KERUTA, disk_errors, make_directory, write_anew
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +33,6 @@ _AT_WORK = "kerutaprep-at-work"
 _STALE_LOCKS = ("index.lock", "HEAD.lock", "config.lock", "shallow.lock", "packed-refs.lock")
 _EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 _SUBMODULE = "160000"
-_KEPT = "kept"
 
 
 class Entry(NamedTuple):
@@ -52,10 +52,7 @@ def begin(git_dir: Path, entry: Entry) -> None:
     Raises:
         WorkDirError: the disk refuses.
     """
-    with disk_errors("writing to", git_dir):
-        part = git_dir / f"{_NAME}.part"
-        part.write_text(json.dumps(entry), encoding="utf-8")
-        part.replace(git_dir / _NAME)
+    write_anew(git_dir / _NAME, json.dumps(entry).encode())
 
 
 def start_work(git_dir: Path) -> bool:
@@ -66,7 +63,7 @@ def start_work(git_dir: Path) -> bool:
     """
     with disk_errors("writing to", git_dir):
         interrupted = (git_dir / _AT_WORK).exists()
-        (git_dir / _AT_WORK).touch()
+    write_anew(git_dir / _AT_WORK, b"")
     return interrupted
 
 
@@ -81,22 +78,20 @@ def end(git_dir: Path) -> None:
 
 
 def read(git_dir: Path) -> Entry | None:
-    """The checkout that was under way when a run was killed; for a thread that may block."""
-    path = git_dir / _NAME
+    """The checkout that was under way when a run was killed, if that can be told; for a thread that may block."""
     try:
-        before, target, extent, force = json.loads(path.read_text(encoding="utf-8"))
+        before, target, extent, force = json.loads((git_dir / _NAME).read_text(encoding="utf-8"))
         return Entry(before, Target(*target), Extent(*map(tuple, extent)), force)
-    except FileNotFoundError:
+    except (OSError, ValueError, TypeError):
         return None
-    except (ValueError, TypeError) as error:
-        raise WorkDirError(f"{path} can't be read; look after the clone, then remove that file") from error
 
 
-async def undo(git: Git, git_dir: Path, entry: Entry, record: StepRecord) -> None:
+async def undo(git: Git, git_dir: Path, entry: Entry, record: StepRecord) -> bool:
     """Take a killed checkout back, so that it can be done again.
 
     Files that it was not changing are left as they are. What somebody wrote in the meantime into one that it was
-    changing is copied to ``.keruta/kept`` first.
+    changing is put into ``.keruta/kept`` first. Where somebody went on, by a commit or by staging something, nothing is
+    taken back at all.
 
     Args:
         git: runs the commands.
@@ -104,16 +99,30 @@ async def undo(git: Git, git_dir: Path, entry: Entry, record: StepRecord) -> Non
         entry: the checkout.
         record: told of what is kept aside.
 
+    Returns:
+        whether the checkout is to be done again.
+
     Raises:
         WorkDirError: the disk refuses.
         PrepError: as ``Git.run``.
     """
+    if await _commit(git, git_dir, "HEAD") not in {entry.before, entry.target.commit}:
+        return False
+    if await _commit(git, git_dir, entry.target.commit) is None:
+        return False
+    if entry.force:
+        return True
+    if await _index_is_of(git, git_dir, entry.before):
+        await _restore(git, git_dir, entry, record)
+        return True
+    return await _index_is_of(git, git_dir, entry.target.commit)  # it is written last: every file is in its place
+
+
+async def _restore(git: Git, git_dir: Path, entry: Entry, record: StepRecord) -> None:
     work_tree = git_dir.parent
-    if entry.force or not await _index_is_from_before(git, git_dir, entry):
-        return  # the index is written last: every file was in its place
     changes = await _changes(git, git_dir, entry)
     for change, content in await _touched(git, git_dir, changes):
-        partial = change.after and (await _blob(git, git_dir, change.after)).startswith(content)
+        partial = content is not None and change.after and (await _blob(git, git_dir, change.after)).startswith(content)
         if not partial:
             kept = await anyio.to_thread.run_sync(_keep_aside, work_tree, change.path)
             record.note(f"{change.path!a} was changed since an earlier run was stopped; that is kept as {kept!a}")
@@ -121,12 +130,19 @@ async def undo(git: Git, git_dir: Path, entry: Entry, record: StepRecord) -> Non
     restored = [change.path for change in changes if change.before is not None]
     if restored and entry.before is not None:
         paths = git_dir / f"{_NAME}.paths"
-        with disk_errors("writing to", git_dir):
-            await anyio.to_thread.run_sync(paths.write_bytes, b"\0".join(map(os.fsencode, restored)))
+        content = b"\0".join(map(os.fsencode, restored))
+        await anyio.to_thread.run_sync(write_anew, paths, content)
         source = ["restore", "--worktree", f"--source={entry.before}", "--pathspec-file-nul"]
         literally = {"GIT_LITERAL_PATHSPECS": "1"}
         await git.run(*source, f"--pathspec-from-file={paths}", at=git_dir, work_tree=work_tree, extra=literally)
         await anyio.to_thread.run_sync(paths.unlink)
+
+
+async def _commit(git: Git, git_dir: Path, name: str) -> str | None:
+    try:
+        return (await git.run("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", at=git_dir)).strip()
+    except PrepError:
+        return None
 
 
 class _Change(NamedTuple):
@@ -136,12 +152,10 @@ class _Change(NamedTuple):
     after: str | None
 
 
-async def _index_is_from_before(git: Git, git_dir: Path, entry: Entry) -> bool:
+async def _index_is_of(git: Git, git_dir: Path, commit: str | None) -> bool:
     if not await anyio.to_thread.run_sync((git_dir / "index").exists):
-        return True
-    if entry.before is None:
-        return False
-    return not await git.run("diff-index", "--cached", "--name-only", entry.before, at=git_dir)
+        return commit is None
+    return commit is not None and not await git.run("diff-index", "--cached", "--name-only", commit, at=git_dir)
 
 
 async def _changes(git: Git, git_dir: Path, entry: Entry) -> list[_Change]:
@@ -155,33 +169,43 @@ async def _changes(git: Git, git_dir: Path, entry: Entry) -> list[_Change]:
     return changes
 
 
-async def _touched(git: Git, git_dir: Path, changes: list[_Change]) -> list[tuple[_Change, bytes]]:
-    """The files that are there and are whole in neither of their two forms, with what is in them."""
+async def _touched(git: Git, git_dir: Path, changes: list[_Change]) -> list[tuple[_Change, bytes | None]]:
+    """What is there that is whole in neither of its two forms, with what is in it; None for a directory."""
     suspects = await anyio.to_thread.run_sync(_suspects, git_dir.parent, changes)
     found = []
     for change, content in suspects:
         # Once more as git sees it: line ends and the like may be written differently than they are stored.
         arguments = ("hash-object", "--", change.path)
-        object_id = (await git.run(*arguments, at=git_dir, work_tree=git_dir.parent)).strip()
-        if object_id not in {change.before, change.after}:
+        if content is None or (await git.run(*arguments, at=git_dir, work_tree=git_dir.parent)).strip() not in {
+            change.before,
+            change.after,
+        }:
             found.append((change, content))
     return found
 
 
-def _suspects(work_tree: Path, changes: Iterable[_Change]) -> list[tuple[_Change, bytes]]:
-    found = []
+def _suspects(work_tree: Path, changes: Iterable[_Change]) -> list[tuple[_Change, bytes | None]]:
+    found: list[tuple[_Change, bytes | None]] = []
     for change in changes:
-        content = _content(work_tree / change.path)
-        if content is not None and _object_id(content) not in {change.before, change.after}:
+        path = work_tree / change.path
+        if not _is_inside(work_tree, path) or not os.path.lexists(path):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            # A directory in the place of a file: somebody's, unless the target has files below it.
+            if not any(other.path.startswith(f"{change.path}/") for other in changes):
+                found.append((change, None))
+            continue
+        content = os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
+        if _object_id(content) not in {change.before, change.after}:
             found.append((change, content))
     return found
 
 
-def _content(path: Path) -> bytes | None:
-    try:
-        return os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return None
+def _is_inside(work_tree: Path, path: Path) -> bool:
+    """Whether no symlink leads to a path; one that does is none of the checkout's, nor is what is behind it."""
+    return not any(
+        parent.is_symlink() for parent in path.parents if parent.is_relative_to(work_tree) and parent != work_tree
+    )
 
 
 def _object_id(content: bytes) -> str:
@@ -194,19 +218,22 @@ async def _blob(git: Git, git_dir: Path, object_id: str) -> bytes:
 
 
 def _keep_aside(work_tree: Path, path: str) -> str:
-    kept = work_tree / KERUTA / _KEPT
+    kept = work_tree / KERUTA / KEPT
     with disk_errors("keeping a copy in", kept):
-        kept.mkdir(parents=True, exist_ok=True)
-        number = len(list(kept.iterdir()))
-        copy = kept / f"{number}-{Path(path).name}"
-        shutil.copy2(work_tree / path, copy, follow_symlinks=False)
-    return str(copy.relative_to(work_tree))
+        make_directory(kept)
+        place = Path(tempfile.mkdtemp(prefix=f"{Path(path).name}-", dir=kept))
+        source = work_tree / path
+        if source.is_dir() and not source.is_symlink():
+            shutil.move(source, place / source.name)
+        else:
+            shutil.copy2(source, place / source.name, follow_symlinks=False)
+    return str((place / source.name).relative_to(work_tree))
 
 
 def _remove_added(work_tree: Path, changes: Iterable[_Change]) -> None:
     for change in changes:
         path = work_tree / change.path
-        if change.before is None and (path.is_symlink() or path.is_file()):
+        if change.before is None and _is_inside(work_tree, path) and (path.is_symlink() or path.is_file()):
             with disk_errors("removing", path):
                 path.unlink()
 

@@ -74,7 +74,7 @@ def is_commit_id(ref: str) -> bool:
 def check_ref(value: str) -> str:
     """A branch, tag, full ref or commit id as it is, if git-check-ref-format(1) allows it and it is no option."""
     bad = _BAD_IN_REF.search(value)
-    if not value or value == "@" or value[0] in "-./+" or value[-1] in "./" or bad:
+    if not value or value in {"@", "refs/heads/HEAD"} or value[0] in "-./+" or value[-1] in "./" or bad:
         raise ValueError(f"{value!a} is no valid name of a branch or tag")
     if len(value) > MAX_ID_LENGTH:
         raise ValueError(f"has {len(value)} characters, {MAX_ID_LENGTH} are allowed")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import anyio.to_thread
 
 from kerutaprep.errors import WorkDirError
-from kerutaprep.workspace import KERUTA, disk_errors
+from kerutaprep.workspace import KEPT, KERUTA, disk_errors, make_directory, write_anew
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +34,7 @@ async def tracked_names(git: Git, git_dir: Path, commit: str, workspace: Workspa
     arguments = ("ls-tree", "-z", "-r", "-t", "--full-tree", commit, "--", KERUTA)
     entries = (entry.partition("\t") for entry in (await git.run(*arguments, at=git_dir)).split("\0"))
     modes = {path: facts.split()[0] for facts, _, path in entries if path}
-    for directory in (KERUTA, f"{KERUTA}/documents"):
+    for directory in (KERUTA, f"{KERUTA}/documents", f"{KERUTA}/{KEPT}"):
         if modes.get(directory, _TREE) != _TREE:
             what = "a symlink" if modes[directory] == _LINK else "a file or submodule"
             raise WorkDirError(f"the repository tracks {directory} as {what}; Keruta needs it to be a directory")
@@ -106,5 +106,5 @@ def _escaped(path: str) -> str:
 
 def _write_patterns(git_dir: Path, patterns: Iterable[str]) -> None:
     with disk_errors("writing to", git_dir):
-        (git_dir / "info").mkdir(exist_ok=True)
-        (git_dir / "info" / "sparse-checkout").write_text("".join(f"{pattern}\n" for pattern in patterns))
+        make_directory(git_dir / "info")
+    write_anew(git_dir / "info" / "sparse-checkout", "".join(f"{pattern}\n" for pattern in patterns).encode())

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
 from kerutaprep.errors import NotFoundError
 from kerutaprep.retry import retrying
-from kerutaprep.workspace import disk_errors
+from kerutaprep.workspace import KEPT, KERUTA, disk_errors, make_directory
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from kerutaprep.events import StepRecord
     from kerutaprep.git import Git
     from kerutaprep.names import CloneURL
     from kerutaprep.retry import RetryPolicy
 
 _JOBS = 4
-_JOURNAL = "kerutaprep-submodules"
-"""Names, in the git directory, the submodules that were there when an update began; gone when it is done."""
+_LINK = "160000"
 
 
 async def update_submodules(git: Git, url: CloneURL, git_dir: Path, policy: RetryPolicy, record: StepRecord) -> None:
@@ -46,9 +44,9 @@ async def update_submodules(git: Git, url: CloneURL, git_dir: Path, policy: Retr
     if not await anyio.to_thread.run_sync((work_tree / ".gitmodules").is_file):
         record.note("the repository has no submodules")
         return
-    force = await _recover(git, git_dir, record)
+    await _recover(git, git_dir, record)
     recursive = ["--recursive"] if git.settings.submodules == "recursive" else []
-    arguments = ["submodule", "update", "--init", "--progress", f"--jobs={_JOBS}", *recursive, *force]
+    arguments = ["submodule", "update", "--init", "--progress", f"--jobs={_JOBS}", *recursive]
 
     async def update(*depth: str) -> None:
         async def attempt(_number: int) -> None:
@@ -62,41 +60,42 @@ async def update_submodules(git: Git, url: CloneURL, git_dir: Path, policy: Retr
         if not git.settings.depth or "unadvertised" not in str(error):
             raise
         await update()  # the server gives no commit by its id: it is found in the whole history
-    await anyio.to_thread.run_sync((git_dir / _JOURNAL).unlink)
 
 
-async def _recover(git: Git, git_dir: Path, record: StepRecord) -> list[str]:
-    """Note that an update begins, and take back what a killed one left: clones and checkouts that are not whole.
+async def _recover(git: Git, git_dir: Path, record: StepRecord) -> None:
+    """Put aside what a killed update left half-made: a submodule whose own git directory never got an index.
 
-    Returns:
-        what makes git overwrite the files of a checkout that was killed.
+    Only what the index has as a submodule counts, whatever ``.gitmodules`` says. Nothing is removed: it goes to
+    ``.keruta/kept``.
     """
-    submodules = await _submodules(git, git_dir)
-    return await anyio.to_thread.run_sync(_recover_now, git_dir, submodules, record)
+    listing = await git.run("ls-files", "--stage", "-z", at=git_dir, work_tree=git_dir.parent)
+    entries = (entry.partition("\t") for entry in listing.split("\0") if entry)
+    paths = [path for facts, _, path in entries if facts.startswith(_LINK)]
+    await anyio.to_thread.run_sync(_recover_now, git_dir, paths, record)
 
 
-async def _submodules(git: Git, git_dir: Path) -> dict[str, str]:
-    """The paths of the submodules, by name."""
-    where = ("--file", str(git_dir.parent / ".gitmodules"))
-    listing = await git.run("config", *where, "--null", "--get-regexp", r"^submodule\..*\.path$", at=git_dir)
-    entries = (entry.partition("\n") for entry in listing.split("\0") if entry)
-    return {key.removeprefix("submodule.").removesuffix(".path"): path for key, _, path in entries}
+def _recover_now(git_dir: Path, paths: list[str], record: StepRecord) -> None:
+    for path in paths:
+        tree = git_dir.parent / path
+        own = _own_git_dir(git_dir, tree)
+        if own is None or (own / "index").exists():
+            continue
+        kept = git_dir.parent / KERUTA / KEPT
+        with disk_errors("putting aside a half-made submodule in", tree):
+            make_directory(kept)
+            place = Path(tempfile.mkdtemp(prefix=f"{tree.name}-", dir=kept))
+            shutil.move(own, place / "git")
+            shutil.move(tree, place / "tree")
+            tree.mkdir()
+        record.note(f"the submodule {path!a} was half-made; what there was is in {place.name!a} of {KERUTA}/{KEPT}")
 
 
-def _recover_now(git_dir: Path, submodules: dict[str, str], record: StepRecord) -> list[str]:
-    journal = git_dir / _JOURNAL
-    killed = journal.exists()
-    with disk_errors("recovering submodules in", git_dir):
-        if not killed:
-            there = [name for name, path in submodules.items() if (git_dir.parent / path / ".git").exists()]
-            journal.write_text(json.dumps(there), encoding="utf-8")
-            return []
-        record.note("doing the submodules again that an earlier run was stopped in")
-        there = json.loads(journal.read_text(encoding="utf-8") or "[]")
-        for name, path in submodules.items():
-            if name in there:
-                (git_dir / "modules" / name / "index.lock").unlink(missing_ok=True)
-            elif ".." not in name.split("/") and not (git_dir.parent / path).is_symlink():
-                shutil.rmtree(git_dir / "modules" / name, ignore_errors=True)
-                shutil.rmtree(git_dir.parent / path, ignore_errors=True)
-    return ["--force"]
+def _own_git_dir(git_dir: Path, tree: Path) -> Path | None:
+    """Where a submodule's git directory is, if it is inside of the clone's own, as git puts it."""
+    link = tree / ".git"
+    if tree.is_symlink() or link.is_symlink() or not link.is_file():
+        return None
+    target = link.read_text(encoding="utf-8", errors="replace").removeprefix("gitdir: ").strip()
+    own = (tree / target).resolve()
+    modules = (git_dir / "modules").resolve()
+    return own if own.is_dir() and own.is_relative_to(modules) and own != modules else None

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
 KERUTA = ".keruta"
+KEPT = "kept"
+"""Where, in that directory, somebody's work is put that would have been overwritten."""
 _PARTS_PREFIX = ".kerutaprep-part-"
 _FIRST_LOOK, _LONGEST_LOOK = 0.05, 0.5
 
@@ -132,7 +134,7 @@ class Workspace:
     def _make(self) -> None:
         for directory in (self.keruta, self.documents):
             with disk_errors("making", directory):
-                _make_directory(directory)
+                make_directory(directory)
                 self.share(directory)
         with disk_errors("making a directory in", self.keruta):
             for stale in self.keruta.glob(f"{_PARTS_PREFIX}*"):
@@ -224,6 +226,24 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
+def write_anew(path: Path, content: bytes) -> None:
+    """Write a file by rename, so that neither a half-written one nor what a symlink leads to is ever touched.
+
+    Raises:
+        WorkDirError: the disk refuses, or its directory is none.
+    """
+    with disk_errors("writing", path):
+        _require_directory(path.parent)
+        descriptor, part = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            Path(part).replace(path)
+        except OSError:
+            Path(part).unlink(missing_ok=True)
+            raise
+
+
 def link_or_copy(source: Path, target: Path) -> None:
     """Give a file a second name, or a copy where the volume has no hard links."""
     try:
@@ -232,7 +252,8 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _make_directory(directory: Path) -> None:
+def make_directory(directory: Path) -> None:
+    """Make a directory, or see to it that what has its name is one and no symlink."""
     try:
         directory.mkdir()
     except FileExistsError:

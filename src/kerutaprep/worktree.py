@@ -9,14 +9,14 @@ import anyio.to_thread
 
 from kerutaprep import journal
 from kerutaprep.cache import Cache
-from kerutaprep.errors import InTheWayError, PrepError, WorkDirError
+from kerutaprep.errors import InternalError, InTheWayError, PrepError, WorkDirError
 from kerutaprep.fetch import ALL, Remote
 from kerutaprep.lfs import fetch_lfs_files
 from kerutaprep.names import parse_clone_url
 from kerutaprep.sparse import Extent, narrow, tracked_names
 from kerutaprep.submodules import update_submodules
 from kerutaprep.target import Target, refspec, write_config
-from kerutaprep.workspace import KERUTA, disk_errors
+from kerutaprep.workspace import KERUTA, disk_errors, make_directory, write_anew
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,19 +76,37 @@ class Worktree:
             PrepError: as ``Remote.fetch``.
         """
         await self._workspace.ready.wait()
+        try:
+            checkout = await self._clone(url, ref)
+            await self._add_what_it_names(url)
+        except PrepError:
+            await anyio.to_thread.run_sync(journal.end_work, self._git_dir)  # git removed its locks when it failed
+            raise
+        await anyio.to_thread.run_sync(journal.end_work, self._git_dir)
+        return checkout
+
+    async def _clone(self, url: CloneURL, ref: str | None) -> Checkout:
         if not await anyio.to_thread.run_sync(os.path.lexists, self._git_dir):
-            checkout = await self._clone_afresh(url, ref, replace=await self._was_being_replaced())
-        elif await self._is_clone_of(url):
+            return await self._clone_afresh(url, ref, replace=await self._was_being_replaced())
+        if not await self._is_clone_of(url):
+            return await self._clone_afresh(url, ref, replace=True)
+        try:
             await self._finish_earlier()
-            checkout = await self._update(url, ref)
-        else:
-            checkout = await self._clone_afresh(url, ref, replace=True)
+            return await self._update(url, ref)
+        except InternalError as error:
+            if self._settings.on_existing == "reset":
+                self._record.note(f"the existing clone is replaced, since git can't use it: {error}")
+                return await self._clone_afresh(url, ref, replace=True)
+            raise WorkDirError(
+                f"git can't use the existing clone (--on-existing reset replaces it): {error}"
+            ) from error
+
+    async def _add_what_it_names(self, url: CloneURL) -> None:
+        """Add what the repository keeps elsewhere."""
         if self._settings.lfs:
             await fetch_lfs_files(self._git, url, self._git_dir, self._policy, self._record)
         if self._settings.submodules != "no" and not self._kept:
             await update_submodules(self._git, url, self._git_dir, self._policy, self._record)
-        await anyio.to_thread.run_sync(journal.end_work, self._git_dir)
-        return checkout
 
     async def exclude(self) -> None:
         """Add Keruta's entry to ``.git/info/exclude`` (gitignore(5)), once, whatever was there before.
@@ -96,21 +114,20 @@ class Worktree:
         Raises:
             WorkDirError: the file can't be read or written.
         """
-        await anyio.to_thread.run_sync(self._exclude)
+        await anyio.to_thread.run_sync(self._exclude, self._git_dir)
 
-    def _exclude(self) -> None:
-        path = self._git_dir / "info" / "exclude"
+    def _exclude(self, git_dir: Path) -> None:
+        path = git_dir / "info" / "exclude"
         with disk_errors("adding Keruta's entry to", path):
-            path.parent.mkdir(exist_ok=True)
+            make_directory(path.parent)
             self._workspace.share(path.parent)
-            before = path.read_bytes() if path.exists() else b""
+            before = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
             if _EXCLUDED.encode() in before.splitlines():
                 return
             line_end = b"" if not before or before.endswith(b"\n") else b"\n"
-            part = self._workspace.parts / "exclude"
-            part.write_bytes(before + line_end + _EXCLUDED.encode() + b"\n")
-            self._workspace.share(part)
-            part.replace(path)
+            write_anew(path, before + line_end + _EXCLUDED.encode() + b"\n")
+            path.chmod(0o644)
+            self._workspace.share(path)
 
     async def _clone_afresh(self, url: CloneURL, ref: str | None, *, replace: bool) -> Checkout:
         """Clone into a directory of our own, and put that in the place of ``.git``."""
@@ -141,9 +158,10 @@ class Worktree:
 
     async def _write_refs(self, git_dir: Path, tips: Tips) -> None:
         for tip in filter(None, tips):
-            name = {"branch": "refs/remotes/origin/", "tag": "refs/tags/"}.get(tip.kind)
-            if name:
-                await self._git.run("update-ref", f"{name}{tip.name}", tip.object_id, at=git_dir)
+            if tip.kind == "branch":
+                await self._git.run("update-ref", f"refs/remotes/origin/{tip.name}", tip.object_id, at=git_dir)
+            elif tip.kind == "tag" and await self._resolve(f"refs/tags/{tip.name}", git_dir) is None:
+                await self._git.run("update-ref", f"refs/tags/{tip.name}", tip.object_id, at=git_dir)
             if tip.is_default:
                 origin = f"refs/remotes/origin/{tip.name}"
                 await self._git.run("symbolic-ref", "refs/remotes/origin/HEAD", origin, at=git_dir)
@@ -163,12 +181,18 @@ class Worktree:
             await self._git.run("read-tree", "-n", "-m", "-u", commit, at=git_dir, work_tree=self._workspace.root)
 
     def _is_empty(self) -> bool:
-        with disk_errors("reading", self._workspace.root):
-            return {entry.name for entry in os.scandir(self._workspace.root)} <= {KERUTA, _LOST_AND_FOUND}
+        """Whether there is nothing but what this run makes."""
+        root, keruta = self._workspace.root, self._workspace.keruta
+        own = {root / name for name in self._workspace.replaced_names(self._settings.document_ids)}
+        own |= {keruta, self._workspace.documents, self._workspace.parts}
+        with disk_errors("reading", root):
+            found = [path for place in (root, keruta, self._workspace.documents) for path in place.iterdir()]
+            return all(path in own or (path.name == _LOST_AND_FOUND and not any(path.iterdir())) for path in found)
 
     def _move_in(self, staged: Path, entry: journal.Entry) -> None:
         with disk_errors("moving the clone to", self._git_dir):
             (staged / "FETCH_HEAD").unlink(missing_ok=True)
+            self._exclude(staged)  # at once: whatever fails later, nobody is to commit Keruta's files
             journal.begin(staged, entry)
             journal.start_work(staged)
             if os.path.lexists(self._git_dir):
@@ -194,15 +218,18 @@ class Worktree:
         await anyio.to_thread.run_sync(journal.end, self._git_dir)
 
     async def _finish_earlier(self) -> None:
-        """Do again what an earlier run was stopped in."""
+        """Do again what an earlier run was killed in."""
         if await anyio.to_thread.run_sync(journal.start_work, self._git_dir):
             await anyio.to_thread.run_sync(journal.remove_stale_locks, self._git_dir)
         entry = await anyio.to_thread.run_sync(journal.read, self._git_dir)
         if entry is not None:
-            self._record.note("finishing the checkout that an earlier run was stopped in")
             async with self._workspace.own_files_kept(self._settings.document_ids):
-                await journal.undo(self._git, self._git_dir, entry, self._record)
-                await self._check_out(entry)
+                if await journal.undo(self._git, self._git_dir, entry, self._record):
+                    self._record.note("finishing the checkout that an earlier run was stopped in")
+                    await self._check_out(entry)
+                else:
+                    self._record.note("somebody went on where an earlier run was stopped; that is left as it is")
+        await anyio.to_thread.run_sync(journal.end, self._git_dir)
 
     async def _is_clone_of(self, url: CloneURL) -> bool:
         """Whether the clone that is there is to be kept; refuses one that must be neither kept nor replaced."""
@@ -229,7 +256,7 @@ class Worktree:
         if self._settings.on_existing == "reset":
             async with self._workspace.own_files_kept(self._settings.document_ids):
                 extent = await self._narrow(self._git_dir, target.commit)
-                await self._check_out(journal.Entry(None, target, extent, force=True))
+                await self._check_out(journal.Entry(await self._resolve("HEAD"), target, extent, force=True))
                 await self._clean()
             await self._follow(target)
         else:
@@ -265,11 +292,15 @@ class Worktree:
             self._kept = True
             self._record.note(f"the existing clone is kept as it is: {reason}")
 
-    async def _reason_to_keep(self, target: Target, head: str, local: str | None) -> str | None:
+    async def _reason_to_keep(  # noqa: PLR0911 - a list of reasons, the first of which counts
+        self, target: Target, head: str, local: str | None
+    ) -> str | None:
         if await anyio.to_thread.run_sync(self._is_in_the_middle):
             return "a merge, rebase, cherry-pick, revert or bisection is under way in it"
         if (await self._in_tree("status", "--porcelain", "--untracked-files=no")).strip():
             return "it has uncommitted changes"
+        if target.branch and head != target.branch and await self._is_in_use(target.branch):
+            return f"{target.branch} is checked out in another work tree"
         if head == target.branch and local is not None:
             return None
         if head == "HEAD":
@@ -282,6 +313,10 @@ class Worktree:
         if (await self._git.run(*unpushed, at=self._git_dir)).strip() != "0":
             return f"{head} is checked out and has commits of its own"
         return None
+
+    async def _is_in_use(self, branch: str) -> bool:
+        listing = await self._git.run("worktree", "list", "--porcelain", at=self._git_dir)
+        return f"branch refs/heads/{branch}" in listing.splitlines()
 
     def _is_in_the_middle(self) -> bool:
         return any((self._git_dir / name).exists() for name in _IN_THE_MIDDLE)
@@ -300,9 +335,9 @@ class Worktree:
         for key, value in (("remote", "origin"), ("merge", f"refs/heads/{target.upstream}")):
             await self._git.run("config", f"branch.{branch}.{key}", value, at=self._git_dir)
 
-    async def _resolve(self, name: str) -> str | None:
+    async def _resolve(self, name: str, git_dir: Path | None = None) -> str | None:
         try:
-            return (await self._git.run("rev-parse", "--verify", "--quiet", name, at=self._git_dir)).strip()
+            return (await self._git.run("rev-parse", "--verify", "--quiet", name, at=git_dir or self._git_dir)).strip()
         except PrepError:
             return None
 
