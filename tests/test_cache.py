@@ -143,3 +143,28 @@ async def test_without_a_cache_nothing_is_kept(cached: Stage) -> None:
     await prepare(cached.settings())
     assert not (cached.root / "cache").exists()
     assert _received(cached) == 2
+
+
+async def test_a_mirror_runs_nothing(cached: Stage) -> None:
+    """What somebody put into a shared mirror's configuration is not run, and objects elsewhere are not used."""
+    await prepare(_settings(cached, 1))
+    (mirror,) = (cached.root / "cache").glob("*.git")
+    run_git(mirror, "config", "core.alternateRefsCommand", f"touch {cached.root}/ran; :")
+    (mirror / "objects" / "info").mkdir(exist_ok=True)
+    (mirror / "objects" / "info" / "alternates").write_text(f"{cached.repository}/objects\n")
+    cached.commit_files({"new": "new\n"})
+    await prepare(_settings(cached, 2))
+    _assert_whole(cached.root / "work-2")
+    assert not (cached.root / "ran").exists()
+
+
+async def test_a_mirror_that_is_a_symlink_is_not_followed(cached: Stage) -> None:
+    """Nothing is written or removed where a symlink in the cache leads."""
+    await prepare(_settings(cached, 1))
+    (mirror,) = (cached.root / "cache").glob("*.git")
+    mirror.rename(cached.root / "elsewhere")
+    (cached.root / "elsewhere" / "tmp_mine").touch()
+    mirror.symlink_to(cached.root / "elsewhere")
+    await prepare(_settings(cached, 2))
+    _assert_whole(cached.root / "work-2")
+    assert (cached.root / "elsewhere" / "tmp_mine").exists()

@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kerutaprep import (
-    CredentialsError,
-    prepare,
-)
+from kerutaprep import CredentialsError, WorkDirError, prepare
+from kerutaprep.embedded import git_application, serve
 from tests.fakes import Fakes, Stage, login, run_git
 
 if TYPE_CHECKING:
@@ -120,6 +118,27 @@ async def test_an_existing_clones_configuration_runs_nothing(
     assert result.commit == tip
     assert (stage.work / "README.md").read_text() == "changed\n"
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.anyio
+async def test_an_existing_clones_configuration_leads_git_nowhere(stage: Stage, tmp_path: Path) -> None:
+    """Neither a proxy nor a rewritten URL nor a cookie file in an existing clone sees the credentials of an update."""
+    del stage.content.scripts["shop"]
+    elsewhere = Fakes()
+    await prepare(stage.settings())
+    tip = stage.commit_files({"more": "more\n"})
+    _protect(stage.git, "bot", "g1t-t0ken")
+    async with serve(git_application(stage.root, elsewhere.middleware)) as other:
+        stage.run_git("config", "http.proxy", other)
+        stage.run_git("config", f"url.{other}/.insteadOf", f"{stage.git_url}/")
+        stage.run_git("config", "http.cookieFile", str(tmp_path / "jar"))
+        stage.run_git("config", "http.saveCookies", "true")
+        result = await prepare(stage.settings(git_username="bot", git_token="g1t-t0ken"))
+        assert result.commit == tip
+        with pytest.raises(WorkDirError, match=r"http\.proxy"):
+            await prepare(stage.settings(submodules="yes", git_username="bot", git_token="g1t-t0ken"))
+    assert elsewhere.requests == []
+    assert not (tmp_path / "jar").exists()
 
 
 @pytest.mark.anyio

@@ -7,6 +7,7 @@ itself, whatever becomes of the mirror.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -20,7 +21,7 @@ import anyio.to_thread
 
 from kerutaprep.errors import PrepError, WorkDirError
 from kerutaprep.names import CloneURL
-from kerutaprep.workspace import disk_errors
+from kerutaprep.workspace import disk_errors, write_anew
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -69,6 +70,9 @@ class Cache:
         """
         if not await anyio.to_thread.run_sync((self._mirror / "HEAD").exists):
             return
+        if await anyio.to_thread.run_sync(self._mirror.is_symlink):
+            self._record.note(f"the cache is left aside: {self._mirror} is a symlink")
+            return
         for name in dict.fromkeys((_name_of(ref), _name_of(None))):
             try:
                 async with self._locked(shared=True):
@@ -78,7 +82,7 @@ class Cache:
                 if "couldn't find remote ref" in str(error):
                     continue
                 self._record.note(f"the cache is left aside: {error}")
-                if not isinstance(error, WorkDirError):
+                if not isinstance(error, WorkDirError) and "ownership" not in str(error):
                     await self._discard()
                 return
             self._record.note("taken from the cache what it has")
@@ -106,19 +110,28 @@ class Cache:
         except PrepError as error:
             self._record.note(f"the cache is not brought up to date: {error}")
         for name in {_PASSING, *names, _name_of(None)}:
-            await self._git.run("update-ref", "-d", name, at=git_dir)
+            with contextlib.suppress(PrepError):  # one that never was is as good as removed
+                await self._git.run("update-ref", "-d", name, at=git_dir)
 
     async def _local(self, *arguments: str, at: Path) -> str:
         return await self._git.run(*arguments, at=at, url=_LOCAL)
 
     async def _make_mirror(self) -> None:
         if await anyio.to_thread.run_sync((self._mirror / "HEAD").exists):
+            await anyio.to_thread.run_sync(self._disarm_mirror)
             return
         made = self._mirror.with_name(f"{self._mirror.name}.{os.getpid()}.new")
         with disk_errors("making a mirror in", self._directory):
             await anyio.to_thread.run_sync(lambda: shutil.rmtree(made, ignore_errors=True))
             await self._git.run("init", "--quiet", "--bare", "--template=", "--shared=group", str(made), at=made)
             await anyio.to_thread.run_sync(made.rename, self._mirror)
+
+    def _disarm_mirror(self) -> None:
+        """Let a mirror that others may write to have neither configuration nor objects of theirs."""
+        if self._mirror.is_symlink():
+            raise WorkDirError(f"{self._mirror} is a symlink, which is not followed")
+        write_anew(self._mirror / "config", _CONFIG)
+        (self._mirror / "objects" / "info" / "alternates").unlink(missing_ok=True)
 
     def _remove_leftovers(self) -> None:
         """Remove what a killed run left: with the lock held, nobody else's work can be among it."""
@@ -157,13 +170,15 @@ class Cache:
         try:
             if not shared:
                 self._directory.mkdir(parents=True, exist_ok=True)
-            return os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o666)
+            return os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except OSError:
             if shared:
                 return None
             raise
 
 
+_LONGEST_NAME = 200
+_CONFIG = b"[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n\tsharedRepository = group\n"
 _PASSING = "refs/kerutaprep/passing"
 _LOCAL = CloneURL("", "file", "", None)
 
@@ -178,4 +193,7 @@ def _try_lock(descriptor: int, *, shared: bool) -> bool:
 
 def _name_of(ref: str | None) -> str:
     """The mirror's own name for a ref: what it was asked for, as one component that check-ref-format allows."""
-    return f"refs/kerutaprep/{quote(ref, safe='').replace('.', '%2E').replace('~', '%7E') if ref else 'default'}"
+    if ref is None:
+        return "refs/kerutaprep/default"
+    name = quote(ref, safe="").replace(".", "%2E").replace("~", "%7E")
+    return f"refs/kerutaprep/{name if len(name) <= _LONGEST_NAME else hashlib.sha256(ref.encode()).hexdigest()}"

@@ -12,8 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from kerutaprep.diagnosis import classify
-from kerutaprep.errors import CredentialsError, PrepError, SettingsError, TransportError
-from kerutaprep.masking import LineSplitter
+from kerutaprep.errors import CredentialsError, PrepError, SettingsError, TransportError, WorkDirError
+from kerutaprep.masking import LineSplitter, is_secret
 from kerutaprep.process import IdleError, run_process
 
 if TYPE_CHECKING:
@@ -36,13 +36,18 @@ _HELPER = (
     """!f() { test "$1" = get && """
     f"""printf 'username=%s\npassword=%s\n' "${_HELPER_USERNAME}" "${_HELPER_PASSWORD}"; }}; f"""
 )
-_SECRET_VARIABLES = frozenset({"KERUTA_API_TOKEN", "KERUTA_GIT_TOKEN", "KERUTA_REGISTRY_TOKEN"})
 _RUNS_COMMANDS = re.compile(
     r"filter\..+\.(clean|smudge|process|required)|merge\..+\.driver|diff\..+\.(command|textconv)|diff\.external"
     r"|core\.(alternaterefscommand|sshcommand|gitproxy|editor|pager)|gpg\.(.+\.)?program|submodule\..+\.update"
     r"|credential\.(.+\.)?helper",
     re.IGNORECASE,
 )
+_LEADS_AWAY = re.compile(
+    rf"(?!submodule\..*\.update){_RUNS_COMMANDS.pattern}|http\..*|url\..*|include(if)?\..*"
+    r"|lfs\.(?!repositoryformatversion$|.*\.access$).*|remote\..+\.(vcs|uploadpack|proxy)",
+    re.IGNORECASE,
+)
+"""Of these, what a submodule's update is set to is overridden anyway."""
 _HARMLESS = {"required": "false", "update": "checkout"}
 """What an entry is overridden with, by the last part of its name; any other with nothing."""
 _ITS_OWN = frozenset({"local", "worktree"})
@@ -154,6 +159,22 @@ class Git:
         armed = [key for key, _, value in entries if _RUNS_COMMANDS.fullmatch(key) and (key, value) not in _LFS]
         self._disarmed = [(key, _HARMLESS.get(key.rpartition(".")[2], "")) for key in armed]
 
+    async def require_plain(self, git_dir: Path) -> None:
+        """Refuse a clone, or a submodule of it, whose configuration could send git and git-lfs anywhere.
+
+        Those talk to servers from inside of the clone, where its configuration counts.
+
+        Raises:
+            WorkDirError: it names the entries.
+        """
+        configs = [git_dir / "config", *sorted((git_dir / "modules").rglob("config"))]
+        for config in [path for path in configs if path.is_file()]:
+            listing = await self.run("config", "--file", str(config), "--null", "--list", at=git_dir)
+            entries = (entry.partition("\n") for entry in listing.split("\0") if entry)
+            bad = [key for key, _, value in entries if _LEADS_AWAY.fullmatch(key) and (key, value) not in _LFS]
+            if bad:
+                raise WorkDirError(f"{config} has {', '.join(bad)}, which are not obeyed: remove them, or use reset")
+
     def _heard(self, last_lines: deque[str], line: str) -> None:
         found = _PROGRESS.match(line)
         if found:
@@ -165,9 +186,7 @@ class Git:
     def _environment(self, url: CloneURL | None, *, own_hooks: bool = False) -> dict[str, str]:
         inherited = self.settings.environment
         environment = {
-            name: value
-            for name, value in inherited.items()
-            if not _DROPPED.fullmatch(name) and name not in _SECRET_VARIABLES
+            name: value for name, value in inherited.items() if not _DROPPED.fullmatch(name) and not is_secret(name)
         }
         environment |= {
             "LC_ALL": "C",

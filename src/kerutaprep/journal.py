@@ -247,5 +247,5 @@ def remove_stale_locks(git_dir: Path) -> None:
     with disk_errors("removing stale locks in", git_dir):
         for name in _STALE_LOCKS:
             (git_dir / name).unlink(missing_ok=True)
-        for lock in (git_dir / "refs").rglob("*.lock"):
+        for lock in [*(git_dir / "refs").rglob("*.lock"), *(git_dir / "modules").rglob("index.lock")]:
             lock.unlink(missing_ok=True)

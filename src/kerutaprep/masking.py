@@ -12,10 +12,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 MASK = "***"
+_SECRET_NAME = re.compile(r"(TOKEN|PASSWORD|PASSWD|SECRET|PASSPHRASE|API_KEY|ACCESS_KEY|PRIVATE_KEY)$", re.IGNORECASE)
 _SHORTEST = 3
 """Masking every occurrence of one or two characters would leave nothing to read."""
 _LONGEST_LINE = 64 * 1024
 """Characters after which a line without an end is given in pieces."""
+
+
+def is_secret(variable: str) -> bool:
+    """Whether a variable holds a secret, by its name."""
+    return _SECRET_NAME.search(variable) is not None
 
 
 class Masker:

@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from kerutaprep.errors import CredentialsError, SettingsError
-from kerutaprep.masking import Masker
+from kerutaprep.masking import Masker, is_secret
 from kerutaprep.names import CloneURL, check_branch, check_id, check_ref, parse_clone_url, unexpanded_reference
 from kerutaprep.options import BY_FIELD, EMPTY_IS_A_VALUE, split_list
 
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 _TRUE = frozenset({"on", "true", "yes", "1"})
 _FALSE = frozenset({"off", "false", "no", "0"})
 _NOT_IN_A_HEADER = re.compile(r"[^\x21-\x7e\x80-\xff]")
-_SECRET_VARIABLE = re.compile(
-    r"(TOKEN|PASSWORD|PASSWD|SECRET|PASSPHRASE|API_KEY|ACCESS_KEY|PRIVATE_KEY)$", re.IGNORECASE
-)
 _PROXY_VARIABLE = re.compile(r"(https?|all)_proxy", re.IGNORECASE)
 _SHORTEST_FOREIGN_SECRET = 8
 
@@ -256,7 +253,7 @@ class PrepSettings(BaseSettings):
         if self.git_token:
             masker.add_login(self.git_username or "", self.git_token.get_secret_value())
         for name, value in self.environment.items():
-            if _SECRET_VARIABLE.search(name) and len(value) >= _SHORTEST_FOREIGN_SECRET:
+            if is_secret(name) and len(value) >= _SHORTEST_FOREIGN_SECRET:
                 masker.add(value)
             if _PROXY_VARIABLE.fullmatch(name):
                 mask_login_of(value, masker)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio.to_thread
@@ -103,6 +104,8 @@ class Worktree:
 
     async def _add_what_it_names(self, url: CloneURL) -> None:
         """Add what the repository keeps elsewhere."""
+        if self._settings.lfs or self._settings.submodules != "no":
+            await self._git.require_plain(self._git_dir)
         if self._settings.lfs:
             await fetch_lfs_files(self._git, url, self._git_dir, self._policy, self._record)
         if self._settings.submodules != "no" and not self._kept:
@@ -249,8 +252,12 @@ class Worktree:
         return same
 
     async def _update(self, url: CloneURL, ref: str | None) -> Checkout:
-        remote = Remote(self._git, url, self._git_dir, self._policy, self._record)
+        shadow = self._workspace.parts / "shadow" / ".git"
+        await self._git.run("init", "--quiet", "--template=", str(shadow.parent), at=shadow.parent)
+        await anyio.to_thread.run_sync(_share_objects, self._git_dir, shadow)
+        remote = Remote(self._git, url, shadow, self._policy, self._record)
         tips = await remote.fetch(ref, self._settings.work_branch, depth=await self._depth_of_update(ref))
+        await anyio.to_thread.run_sync(_take_shallow, self._git_dir, shadow)
         await self._write_refs(self._git_dir, tips)
         target = Target.of(tips, self._settings.work_branch)
         if self._settings.on_existing == "reset":
@@ -347,6 +354,29 @@ class Worktree:
 
     async def _in_tree(self, *arguments: str) -> str:
         return await self._git.run(*arguments, at=self._git_dir, work_tree=self._workspace.root)
+
+
+def _share_objects(git_dir: Path, shadow: Path) -> None:
+    """Make a git directory with a clone's objects and refs, but none of its configuration.
+
+    What talks to the server from there obeys no proxy, cookie file or rewritten URL that somebody put into the clone.
+    """
+    with disk_errors("preparing the fetch in", shadow):
+        for name in ("objects", "refs"):
+            shutil.rmtree(shadow / name)
+            (shadow / name).symlink_to((git_dir / name).resolve(), target_is_directory=True)
+        if (git_dir / "packed-refs").exists():
+            (shadow / "packed-refs").symlink_to((git_dir / "packed-refs").resolve())
+        if (git_dir / "shallow").exists():
+            shutil.copyfile(git_dir / "shallow", shadow / "shallow")
+
+
+def _take_shallow(git_dir: Path, shadow: Path) -> None:
+    """Give the clone the borders of history that the fetch has moved."""
+    if (shadow / "shallow").exists():
+        write_anew(git_dir / "shallow", (shadow / "shallow").read_bytes())
+    else:
+        (git_dir / "shallow").unlink(missing_ok=True)
 
 
 def _size_of_packs(git_dir: Path) -> int:
