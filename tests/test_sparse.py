@@ -105,6 +105,17 @@ async def test_tracked_names_of_keruta_are_hidden_in_a_sparse_clone_too(stage: S
 
 
 @pytest.mark.anyio
+async def test_a_reset_without_sparse_paths_has_everything(stage: Stage) -> None:
+    """Exactly the ref: what was left out of an earlier, sparse clone is there again."""
+    stage.commit_files(_FILES)
+    del stage.content.scripts["shop"]
+    await prepare(stage.settings(sparse_paths=["plain"]))
+    await prepare(stage.settings(on_existing="reset"))
+    assert (stage.work / "a" / "c" / "z").exists()
+    assert stage.run_git("status", "--porcelain") == ""
+
+
+@pytest.mark.anyio
 async def test_a_path_that_is_not_there_is_said(stage: Stage) -> None:
     """A sparse path that the repository has not got is in the log; the run succeeds."""
     await prepare(stage.settings(sparse_paths=["no/such"]))

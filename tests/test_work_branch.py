@@ -111,6 +111,15 @@ async def test_a_clone_in_the_middle_of_something_is_kept(quiet: Stage, state: s
     assert "under way" in quiet.keruta("prep.log").read_text()
 
 
+async def test_a_reset_ends_what_is_under_way(quiet: Stage) -> None:
+    """A rebase that was begun does not outlive a reset."""
+    await prepare(quiet.settings())
+    tip = quiet.commit_files({"upstream": "moved\n"})
+    (quiet.work / ".git" / "rebase-merge").mkdir()
+    assert (await prepare(quiet.settings(on_existing="reset"))).commit == tip
+    assert not (quiet.work / ".git" / "rebase-merge").exists()
+
+
 async def test_another_ref_is_checked_out_where_nothing_is_lost(quiet: Stage) -> None:
     """A clean clone without commits of its own goes to whatever ref is asked for, and tracks it."""
     tip = quiet.commit_files({"dev": "dev\n"}, branch="dev")

@@ -263,8 +263,11 @@ class Worktree:
         if self._settings.on_existing == "reset":
             async with self._workspace.own_files_kept(self._settings.document_ids):
                 extent = await self._narrow(self._git_dir, target.commit)
+                if not any(extent):
+                    await self._in_tree("sparse-checkout", "disable")
                 await self._check_out(journal.Entry(await self._resolve("HEAD"), target, extent, force=True))
                 await self._clean()
+                await anyio.to_thread.run_sync(self._end_what_is_under_way)
             await self._follow(target)
         else:
             await self._go_on(target)
@@ -327,6 +330,14 @@ class Worktree:
 
     def _is_in_the_middle(self) -> bool:
         return any((self._git_dir / name).exists() for name in _IN_THE_MIDDLE)
+
+    def _end_what_is_under_way(self) -> None:
+        for name in _IN_THE_MIDDLE:
+            path = self._git_dir / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
     async def _has_more(self, commit: str, target: str) -> bool:
         return (await self._git.run("rev-list", "--count", f"{target}..{commit}", at=self._git_dir)).strip() != "0"
