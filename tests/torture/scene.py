@@ -211,7 +211,7 @@ class Scene:
 
     def _wrong_kept(self) -> list[str]:
         kept = self.work / ".keruta" / "kept"
-        found = {path.name: path.read_bytes() for path in kept.iterdir()} if kept.is_dir() else {}
+        found = {path.name: path.read_bytes() for path in kept.rglob("*") if path.is_file()}
         if self.aside is None:
             return [
                 f"{name} was kept aside ({len(content)} bytes), which nobody wrote" for name, content in found.items()
