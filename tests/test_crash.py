@@ -262,6 +262,18 @@ async def test_a_journal_that_makes_no_sense_stops_nothing(cloned: tuple[Stage, 
     assert (await run_and_check(stage)).strip() == after
 
 
+async def test_killed_between_index_and_head(quiet: Stage, tmp_path: Path) -> None:
+    """Files and index written, HEAD not: the next run finishes, also where a directory became a file."""
+    before = quiet.commit_files({"was/directory": "x\n"})
+    await run_and_check(quiet)
+    after = quiet.commit_files({"was/directory": None, "was": "a file by now\n"})
+    await _kill_at(quiet, tmp_path, "checkout", half=True)
+    quiet.run_git("update-ref", "refs/heads/main", before)
+    assert (await run_and_check(quiet)).strip() == after
+    assert (quiet.work / "was").read_text() == "a file by now\n"
+    assert quiet.run_git("status", "--porcelain") == ""
+
+
 async def test_killed_again_while_it_recovers(cloned: tuple[Stage, str, str], tmp_path: Path) -> None:
     """A recovery that is killed is recovered from."""
     stage, before, after = cloned

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _NAME = "kerutaprep-checkout"
 _AT_WORK = "kerutaprep-at-work"
 _STALE_LOCKS = ("index.lock", "HEAD.lock", "config.lock", "shallow.lock", "packed-refs.lock")
+_PARTS = ("kerutaprep-*.*", "shallow.????????", "info/exclude.????????", "info/sparse-checkout.????????")
+"""What a run leaves in a git directory that is killed while it writes one of its files anew."""
 _EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 _SUBMODULE = "160000"
 
@@ -63,6 +65,9 @@ def start_work(git_dir: Path) -> bool:
     """
     with disk_errors("writing to", git_dir):
         interrupted = (git_dir / _AT_WORK).exists()
+        for pattern in _PARTS:
+            for part in git_dir.glob(pattern):
+                part.unlink(missing_ok=True)
     write_anew(git_dir / _AT_WORK, b"")
     return interrupted
 
@@ -115,7 +120,20 @@ async def undo(git: Git, git_dir: Path, entry: Entry, record: StepRecord) -> boo
     if await _index_is_of(git, git_dir, entry.before):
         await _restore(git, git_dir, entry, record)
         return True
-    return await _index_is_of(git, git_dir, entry.target.commit)  # it is written last: every file is in its place
+    if not await _index_is_of(git, git_dir, entry.target.commit):
+        return False
+    # The index is written after the files: each is in its place, and HEAD alone is behind. Git would refuse to go on
+    # from here where a directory became a file.
+    await _move_head(git, git_dir, entry.target)
+    return True
+
+
+async def _move_head(git: Git, git_dir: Path, target: Target) -> None:
+    if target.branch is None:
+        await git.run("update-ref", "--no-deref", "HEAD", target.commit, at=git_dir)
+        return
+    await git.run("update-ref", f"refs/heads/{target.branch}", target.commit, at=git_dir)
+    await git.run("symbolic-ref", "HEAD", f"refs/heads/{target.branch}", at=git_dir)
 
 
 async def _restore(git: Git, git_dir: Path, entry: Entry, record: StepRecord) -> None:
