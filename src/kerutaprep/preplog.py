@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import aiofiles
 import anyio
 
+from kerutaprep.errors import WorkDirError
 from kerutaprep.workspace import disk_errors
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ class PrepLog:
         self._lines: list[str] = []
         self._news = anyio.Event()
         self._file: AsyncTextIOWrapper | None = None
+        self._failure: WorkDirError | None = None
 
     def write(self, line: str) -> None:
         """Take a line; it is written a moment later."""
@@ -41,14 +43,21 @@ class PrepLog:
         await workspace.publish(part, workspace.log)
 
     async def keep_writing(self) -> None:
-        """Write what comes until cancelled."""
-        while True:
+        """Write what comes until cancelled; where the disk refuses, ``close`` says so."""
+        while self._failure is None:
             await self._news.wait()
             self._news = anyio.Event()
-            await self._flush()
+            try:
+                await self._flush()
+            except WorkDirError as error:
+                self._failure = error
 
     async def close(self) -> None:
-        """Write what is left and close the file, if it was opened."""
+        """Write what is left and close the file, if it was opened.
+
+        Raises:
+            WorkDirError: something could not be written, now or before.
+        """
         if self._file is not None:
             file, self._file = self._file, None
             try:
@@ -57,6 +66,9 @@ class PrepLog:
             finally:
                 with disk_errors("closing", Path(str(file.name))):
                     await file.close()
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
 
     async def _flush(self) -> None:
         if self._file is None or not self._lines:
