@@ -72,7 +72,7 @@ _ELSEWHERE = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib  # noqa: PLC0415
+    import importlib  # noqa: PLC0415 - not before it is needed, as above
 
     module = importlib.import_module(f"{__name__}.{_ELSEWHERE.get(name, 'errors')}")
     value = globals()[name] = getattr(module, name)

@@ -187,7 +187,7 @@ class Run:
             with anyio.move_on_after(_LONGEST_HEAD_START):
                 await self._git_on_its_way.wait()
         from kerutaprep.api import KerutaAPI, new_session  # noqa: PLC0415 - as said above
-        from kerutaprep.install import InstallScript  # noqa: PLC0415
+        from kerutaprep.install import InstallScript  # noqa: PLC0415 - likewise
 
         if self._session is None:
             self._session = await stack.enter_async_context(new_session(self._settings))
