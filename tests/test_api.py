@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerutaprep import CredentialsError, PrepError, ProtocolError, TransportError, prepare
-from kerutaprep.api import proxy_for, retry_after
+from kerutaprep.api import retry_after
+from kerutaprep.apirequest import proxy_for
 from kerutaprep.embedded import serve
 from tests.fakes import Fakes, Stage, status
 

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
+import socket
 import ssl
 import time
-import uuid
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aiohttp
 from yarl import URL
 
-from kerutaprep._version import __version__
+from kerutaprep.apirequest import headers_for, new_request_id, proxy_for, repository_path
 from kerutaprep.errors import CredentialsError, NotFoundError, PrepError, ProtocolError, TransportError
-from kerutaprep.names import CloneURL, check_branch, parse_clone_url, path_segment
+from kerutaprep.names import CloneURL, check_branch, parse_clone_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 
+    from aiohappyeyeballs import AddrInfoType
+
     from kerutaprep.events import Recorder
+    from kerutaprep.firstrequest import FirstRequest
+    from kerutaprep.headstart import HeadStart
     from kerutaprep.settings import PrepSettings
 
 _RETRIED = frozenset({408, 425, 429})
@@ -31,7 +35,8 @@ _LONGEST_ERROR_BODY = 64 * 1024
 _LONGEST_LOOKUP = 1024 * 1024
 _LONGEST_SHOWN = 300
 _UNPRINTABLE = re.compile(r"[^ -~\u00a0-\uffff]+")
-_PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+_under_way: ContextVar[FirstRequest | None] = ContextVar("under_way", default=None)
+"""The request that is being made, where it was sent before: the connector asks for no more than an address."""
 
 
 class Repository(NamedTuple):
@@ -48,9 +53,17 @@ class KerutaAPI:
         settings: where it is, its token, time-outs and proxies.
         session: makes the requests; closed by whoever opened it.
         recorder: told of each request under its id.
+        head_start: the requests that were sent before, for a session that ``new_session`` made.
     """
 
-    def __init__(self, settings: PrepSettings, session: aiohttp.ClientSession, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        settings: PrepSettings,
+        session: aiohttp.ClientSession,
+        recorder: Recorder,
+        head_start: HeadStart | None = None,
+    ) -> None:
+        self._head_start = head_start
         self._settings = settings
         self._session = session
         self._recorder = recorder
@@ -58,16 +71,6 @@ class KerutaAPI:
             total=None, sock_connect=settings.connect_timeout, sock_read=settings.read_timeout
         )
         self._proxy = proxy_for(settings.api_url, settings.environment)
-
-    @property
-    def script_path(self) -> str:
-        """The path of the repository's install script."""
-        return f"/api/v1/repositories/{path_segment(self._settings.repository_id)}/script"
-
-    @staticmethod
-    def document_path(document_id: str) -> str:
-        """The path of a document's bytes."""
-        return f"/api/v1/documents/{path_segment(document_id)}/content"
 
     @asynccontextmanager
     async def get(
@@ -94,30 +97,25 @@ class KerutaAPI:
             NotFoundError: 404, 410.
             ProtocolError: any other answer.
         """
-        token = self._settings.read_api_token()
-        request_id = str(uuid.uuid4())
-        sent = {
-            "Accept": "*/*",
-            "Accept-Encoding": "identity",
-            "User-Agent": f"kerutaprep/{__version__}",
-            "X-Request-ID": request_id,
-            **(headers or {}),
-        }
+        early = self._head_start.take_request(path) if self._head_start else None
+        token = early.token if early else self._settings.read_api_token()
+        request_id = early.request_id if early else new_request_id()
+        started = early.started if early else time.monotonic()
         if token:
             self._recorder.masker.add(token)
-            sent["Authorization"] = f"Bearer {token}"
         url = URL(self._settings.api_url + path, encoded=True)
-        started = time.monotonic()
         sought = f"{what} (request {request_id})"
         with _foreign_errors(sought):
-            async with self._session.get(
-                url,
-                headers=sent,
-                timeout=self._timeout,
-                proxy=self._proxy,
-                auto_decompress=False,
-                raise_for_status=False,
-            ) as response:
+            with _sent_before(early):
+                response = await self._session.get(
+                    url,
+                    headers={**headers_for(request_id, token), **(headers or {})},
+                    timeout=self._timeout,
+                    proxy=self._proxy,
+                    auto_decompress=False,
+                    raise_for_status=False,
+                )
+            async with response:
                 elapsed = time.monotonic() - started
                 self._recorder.request(step, request_id, f"GET {path}: HTTP {response.status} in {elapsed:.3f} s")
                 if response.status not in expected:
@@ -132,8 +130,7 @@ class KerutaAPI:
         """
         repository_id = self._settings.repository_id
         what = f"repository {repository_id!a}"
-        path = f"/api/v1/repositories/{path_segment(repository_id)}"
-        async with self.get(path, what=what, step="repository") as response:
+        async with self.get(repository_path(repository_id), what=what, step="repository") as response:
             body = await response.content.read(_LONGEST_LOOKUP + 1)
             while not response.content.at_eof() and len(body) <= _LONGEST_LOOKUP:
                 body += await response.content.read(_LONGEST_LOOKUP)
@@ -164,43 +161,63 @@ def _repository_in(body: bytes, what: str) -> Repository:
         raise ProtocolError(f"{what}: the branch of the API's answer is none: {error}") from None
 
 
-def proxy_for(url: str, environment: Mapping[str, str]) -> str | None:
-    """The proxy for a URL, as ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``NO_PROXY`` say; in lower case they win."""
-    variables = {name: environment.get(name) or environment.get(name.upper()) for name in _PROXY_VARIABLES}
-    parts = urlsplit(url)
-    proxy = variables[f"{parts.scheme}_proxy"] or variables["all_proxy"]
-    if not proxy or _bypasses_proxy(parts.hostname or "", parts.port, variables["no_proxy"] or ""):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
-
-
-def _bypasses_proxy(host: str, port: int | None, no_proxy: str) -> bool:
-    """Whether a host is in a ``NO_PROXY`` list: by name, by domain, by address or network, with a port or without."""
-    for item in map(str.strip, no_proxy.lower().split(",")):
-        name = item.removesuffix(f":{port}").lstrip("*").removeprefix(".")
-        if item == "*" or (name and (host == name or host.endswith(f".{name}"))):
-            return True
-        try:
-            if ipaddress.ip_address(host) in ipaddress.ip_network(item, strict=False):
-                return True
-        except ValueError:
-            continue
-    return False
-
-
 def new_session(settings: PrepSettings) -> aiohttp.ClientSession:
     """A session for one run: no cookies, no more connections than allowed, the environment's certificates."""
-    verify: ssl.SSLContext | bool = True
-    cafile, capath = (settings.environment.get(name) or None for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
-    if settings.api_url.startswith("https:") and (cafile or capath):
-        verify = ssl.create_default_context(cafile=cafile, capath=capath)
-    connector = aiohttp.TCPConnector(limit=settings.max_connections, ssl=verify)
+    verify = _LateCertificates(*certificates_in(settings.environment))
+    connector = aiohttp.TCPConnector(limit=settings.max_connections, ssl=verify, socket_factory=_make_socket)
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         middlewares=(_no_silent_retry,),
         requote_redirect_url=False,  # a signed URL is followed as it is written
     )
+
+
+@contextmanager
+def _sent_before(request: FirstRequest | None) -> Iterator[None]:
+    """Let the connector find the connection of a request that was sent before, and forget it afterwards."""
+    token = _under_way.set(request)
+    try:
+        yield
+    finally:
+        _under_way.reset(token)
+        if request:
+            request.close()
+
+
+def _make_socket(address: AddrInfoType) -> socket.socket:
+    """Make the socket for a connection; for a request that was sent before, it is the one on which it was."""
+    early = _under_way.get()
+    connection = early.take_connection() if early else None
+    return connection or socket.socket(*address[:3])
+
+
+class _LateCertificates(ssl.SSLContext):
+    """A client's context that reads the certificates when they are first needed: most runs use plain HTTP."""
+
+    def __new__(cls, _cafile: str | None, _capath: str | None) -> _LateCertificates:
+        return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
+
+    def __init__(self, cafile: str | None, capath: str | None) -> None:
+        self._places = (cafile, capath)
+        self._context: ssl.SSLContext | None = None
+
+    def wrap_bio(self, *arguments: Any, **options: Any) -> ssl.SSLObject:
+        """Begin a connection (asyncio begins every one so)."""
+        if self._context is None:
+            cafile, capath = self._places
+            self._context = ssl.create_default_context(cafile=cafile, capath=capath)
+        return self._context.wrap_bio(*arguments, **options)
+
+
+def certificates_in(environment: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """The file and the directory of certificates that are trusted: the environment's, else OpenSSL's own."""
+    cafile, capath = (environment.get(name) or None for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
+    if cafile or capath:
+        return cafile, capath
+    usual = ssl.get_default_verify_paths()
+    file, directory = Path(usual.openssl_cafile), Path(usual.openssl_capath)
+    return str(file) if file.is_file() else None, str(directory) if directory.is_dir() else None
 
 
 async def _no_silent_retry(

@@ -8,7 +8,6 @@ itself, whatever becomes of the mirror.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
@@ -19,6 +18,7 @@ from urllib.parse import quote
 import anyio
 import anyio.to_thread
 
+from kerutaprep.claim import try_lock
 from kerutaprep.errors import PrepError, WorkDirError
 from kerutaprep.names import CloneURL
 from kerutaprep.workspace import disk_errors, write_anew
@@ -157,7 +157,7 @@ class Cache:
             descriptor = await anyio.to_thread.run_sync(self._open_lock, shared)
         try:
             deadline = anyio.current_time() + _LONGEST_WAIT
-            while descriptor is not None and not _try_lock(descriptor, shared=shared):
+            while descriptor is not None and not try_lock(descriptor, shared=shared):
                 if anyio.current_time() > deadline:
                     raise WorkDirError(f"another run has held {self._lock} for {_LONGEST_WAIT:g} s")
                 await anyio.sleep(_POLL)
@@ -180,15 +180,7 @@ class Cache:
 _LONGEST_NAME = 200
 _CONFIG = b"[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n\tsharedRepository = group\n"
 _PASSING = "refs/kerutaprep/passing"
-_LOCAL = CloneURL("", "file", "", None)
-
-
-def _try_lock(descriptor: int, *, shared: bool) -> bool:
-    try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+_LOCAL = CloneURL("", "file", "")
 
 
 def _name_of(ref: str | None) -> str:

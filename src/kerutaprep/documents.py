@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
+from kerutaprep.apirequest import document_path
 from kerutaprep.download import Download
 from kerutaprep.runner import run_together
 from kerutaprep.workspace import disk_errors, link_or_copy
@@ -45,7 +46,7 @@ async def download_documents(
         async with limiter:
             download = Download(
                 api,
-                api.document_path(document_id),
+                document_path(document_id),
                 lambda: workspace.parts / f"document-{number}",
                 what=f"document {document_id!a}",
                 record=record,

@@ -5,7 +5,9 @@ The codes follow ``sysexits.h`` where it has one; :doc:`docs/operations` says wh
 
 from __future__ import annotations
 
-from typing import ClassVar
+TYPE_CHECKING = False  # typing is not imported before git is on its way
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 
 class PrepError(Exception):

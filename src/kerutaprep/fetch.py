@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from kerutaprep.errors import NotFoundError, PrepError, ProtocolError, TransportError
+from kerutaprep.gitcommand import PACKET_TRACE, fetch_arguments
 from kerutaprep.names import is_commit_id
 from kerutaprep.retry import retrying
 from kerutaprep.runner import run_together
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from kerutaprep.names import CloneURL
     from kerutaprep.retry import RetryPolicy
 
-_FETCH = ("fetch", "--progress", "--no-tags", "--no-recurse-submodules", "--no-auto-maintenance")
 _EVERYTHING = ("+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*")
 _DEEPER = (50, 500, 5000)
 ALL = 2**31 - 1
@@ -95,9 +95,8 @@ class Remote:
         return Tips(base[0], work)
 
     async def _fetch_tip(self, ref: str | None, depth: int) -> Tip:
-        history = [f"--depth={depth}"] if depth else []
         try:
-            said = await retrying(lambda _: self._fetch_once(*history, self.url.text, ref or "HEAD"), *self._retried)
+            said = await retrying(lambda _: self._fetch_once(ref or "HEAD", depth), *self._retried)
         except NotFoundError as error:
             if ref and is_commit_id(ref) and "unadvertised" in str(error):
                 return await self._deepen_until(ref, depth)
@@ -112,18 +111,16 @@ class Remote:
                 return tip._replace(kind="branch", name=branch, is_default=True)
         return tip
 
-    async def _fetch_once(self, *arguments: str) -> str:
+    async def _fetch_once(self, ref: str, depth: int) -> str:
         """Make one attempt, and give what was said on the wire.
 
         That shows which branch HEAD is, which git shows nowhere else (git(1), GIT_TRACE_PACKET). It also shows whether
         the server's list of refs came to its end: git itself takes one that was cut for a list without the ref.
         """
-        packets = self._git_dir / "kerutaprep-packets"
-        packets.unlink(missing_ok=True)
+        packets = self._git_dir / PACKET_TRACE
+        arguments = fetch_arguments(self.url, ref, depth=depth)
         try:
-            await self._git.run(
-                *_FETCH, *arguments, at=self._git_dir, url=self.url, extra={"GIT_TRACE_PACKET": str(packets)}
-            )
+            await self._git.run(*arguments, at=self._git_dir, url=self.url, extra={"GIT_TRACE_PACKET": str(packets)})
         except NotFoundError as error:
             said = _read(packets)
             _, asked, answered = said.rpartition("command=ls-refs")
@@ -138,7 +135,7 @@ class Remote:
     async def _deepen_until(self, commit: str, depth: int) -> Tip:
         """Fetch more and more of every branch and tag until a commit that the server won't give by its id is there."""
         for reach in (*(step for step in _DEEPER if depth and step > depth), ALL):
-            await self._remote(*_FETCH, f"--depth={reach}", self.url.text, *_EVERYTHING)
+            await self._remote(*fetch_arguments(self.url, *_EVERYTHING, depth=reach))
             try:
                 await self._git.run("cat-file", "-e", f"{commit}^{{commit}}", at=self._git_dir)
             except PrepError:

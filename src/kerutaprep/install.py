@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
+from kerutaprep.apirequest import script_path
 from kerutaprep.download import Download, file_digest
 from kerutaprep.errors import NotFoundError, ProtocolError, ScriptError, ScriptTimeoutError
-from kerutaprep.git import environment_config
+from kerutaprep.gitcommand import environment_config
 from kerutaprep.masking import LineSplitter
 from kerutaprep.process import run_process
 from kerutaprep.workspace import disk_errors
@@ -61,7 +62,7 @@ class InstallScript:
         what = f"install script of repository {self._settings.repository_id!a}"
         download = Download(
             api,
-            api.script_path,
+            script_path(self._settings.repository_id),
             lambda: self._workspace.parts / "script",
             what=what,
             record=record,

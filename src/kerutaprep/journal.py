@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import anyio.to_thread
 
+from kerutaprep.claim import KERUTA
 from kerutaprep.errors import PrepError
 from kerutaprep.sparse import Extent
 from kerutaprep.target import Target
-from kerutaprep.workspace import KEPT, KERUTA, disk_errors, make_directory, write_anew
+from kerutaprep.workspace import KEPT, disk_errors, make_directory, write_anew
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

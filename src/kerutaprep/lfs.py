@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
-from kerutaprep.errors import SettingsError
 from kerutaprep.retry import retrying
 
 if TYPE_CHECKING:
@@ -15,17 +13,6 @@ if TYPE_CHECKING:
     from kerutaprep.git import Git
     from kerutaprep.names import CloneURL
     from kerutaprep.retry import RetryPolicy
-    from kerutaprep.settings import PrepSettings
-
-
-def require_lfs(settings: PrepSettings) -> None:
-    """Refuse settings that ask for git-lfs where there is none.
-
-    Raises:
-        SettingsError: as said.
-    """
-    if settings.lfs and shutil.which("git-lfs", path=settings.environment.get("PATH")) is None:
-        raise SettingsError("--lfs / KERUTA_GIT_LFS: git-lfs is not installed; it is a package of that name")
 
 
 async def fetch_lfs_files(git: Git, url: CloneURL, git_dir: Path, policy: RetryPolicy, record: StepRecord) -> None:

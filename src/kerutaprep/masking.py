@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import base64
+import binascii
 import codecs
 import re
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+TYPE_CHECKING = False  # typing is not imported before git is on its way
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 MASK = "***"
-_SECRET_NAME = re.compile(r"(TOKEN|PASSWORD|PASSWD|SECRET|PASSPHRASE|API_KEY|ACCESS_KEY|PRIVATE_KEY)$", re.IGNORECASE)
+_SECRET_NAMES = (
+    *("token", "password", "passwd", "secret", "passphrase"),
+    *("api_key", "access_key", "private_key"),
+)
 _SHORTEST = 3
 """Masking every occurrence of one or two characters would leave nothing to read."""
 _LONGEST_LINE = 64 * 1024
@@ -21,7 +24,7 @@ _LONGEST_LINE = 64 * 1024
 
 def is_secret(variable: str) -> bool:
     """Whether a variable holds a secret, by its name."""
-    return _SECRET_NAME.search(variable) is not None
+    return variable.lower().endswith(_SECRET_NAMES)
 
 
 class Masker:
@@ -70,7 +73,7 @@ class Masker:
 
 
 def _base64(text: str) -> str:
-    return base64.b64encode(text.encode(errors="surrogateescape")).decode()
+    return binascii.b2a_base64(text.encode(errors="surrogateescape"), newline=False).decode()
 
 
 class LineSplitter:

@@ -1,27 +1,49 @@
-"""The settings' names: for each one its flag, its variables and its line of help; and the reading of a command line.
+"""The settings' names: for each one its flag, its variables, what it may be, its default and its line of help.
 
-Imports nothing heavy, so that the entrypoint may read its command line before anything else is loaded.
+Also the reading of a command line. Imports nothing heavy: the program reads and checks its settings before anything
+else is loaded.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from kerutaprep import checks
+from kerutaprep.checks import split_list
 
+TYPE_CHECKING = False  # typing is not imported before git is on its way
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Literal
+
+    from kerutaprep.checks import Check
 
 
-class Option(NamedTuple):
-    """One setting under all of its names."""
+class Option:
+    """One setting under all of its names.
 
-    field: str
-    """The field of ``PrepSettings``."""
-    flag: str | None
-    """None for a secret: a command line is visible to everyone on the machine."""
-    variables: tuple[str, ...]
-    """In order of precedence."""
-    help: str
-    kind: Literal["value", "repeat", "switch"] = "value"
+    Attributes:
+        field: the field of ``PrepSettings``.
+        flag: None for a secret: a command line is visible to everyone on the machine.
+        variables: in order of precedence.
+        help: a line that says what it is.
+        check: what it may be; one of ``checks``.
+        default: what it is where it is not given; None for none.
+        kind: a switch may stand without a value, a repeated flag adds to a list.
+    """
+
+    __slots__ = ("check", "default", "field", "flag", "help", "kind", "variables")
+
+    def __init__(  # noqa: PLR0913, PLR0917 - a setting has these properties
+        self,
+        field: str,
+        flag: str | None,
+        variables: tuple[str, ...],
+        help: str,  # noqa: A002 - the field's own term
+        check: Check,
+        default: object = None,
+        kind: Literal["value", "repeat", "switch"] = "value",
+    ) -> None:
+        self.field, self.flag, self.variables, self.help = field, flag, variables, help
+        self.check, self.default, self.kind = check, default, kind
 
     def __str__(self) -> str:
         return " / ".join(filter(None, (self.flag, *self.variables)))
@@ -40,56 +62,172 @@ EMPTY_IS_A_VALUE = frozenset({"document_ids"})
 REQUIRED = frozenset({"repository_id", "document_ids", "api_url"})
 """An empty flag for one of these is kept, so that its absence is reported as what it is."""
 
+_ID, _SECRET = checks.text(checks.an_id), checks.text(checks.secret_for_header)
+_TEXT, _FILE = checks.text(checks.anything), checks.readable_file
+
 OPTIONS = (
-    Option("repository_id", "--repository-id", ("KERUTA_REPOSITORY_ID",), "the task's repository in keruta-api"),
+    Option("repository_id", "--repository-id", ("KERUTA_REPOSITORY_ID",), "the task's repository in keruta-api", _ID),
     Option(
         "document_ids",
         "--document-id",
         ("KERUTA_DOCUMENT_ID",),
         "a document of the task; several: repeat it, or separate them by commas; empty: none",
-        "repeat",
+        checks.several(checks.an_id),
+        kind="repeat",
     ),
-    Option("api_url", "--api-url", ("KERUTA_API_ENDPOINT", "KERUTA_API_URL"), "where keruta-api answers"),
-    Option("work_dir", "--work-dir", ("KERUTA_WORK_DIR",), "the directory to get ready [/work]"),
-    Option("api_token", None, ("KERUTA_API_TOKEN",), "the API's bearer token"),
-    Option("api_token_file", None, ("KERUTA_API_TOKEN_FILE",), "a file with it, read for each attempt"),
-    Option("repository_url", "--repository-url", ("KERUTA_REPOSITORY_URL",), "the clone URL [asked of the API]"),
-    Option("ref", "--ref", ("KERUTA_REPOSITORY_REF",), "a branch, tag or full commit id [the default branch]"),
-    Option("work_branch", "--work-branch", ("KERUTA_WORK_BRANCH",), "a branch to create on the ref, or to continue"),
-    Option("depth", "--depth", ("KERUTA_GIT_DEPTH",), "commits of history; 0: all of it [1]"),
-    Option("submodules", "--submodules", ("KERUTA_GIT_SUBMODULES",), "no, yes or recursive [no]"),
-    Option("lfs", "--lfs", ("KERUTA_GIT_LFS",), "fetch what git-lfs keeps [off]", "switch"),
-    Option("git_cache_dir", "--git-cache-dir", ("KERUTA_GIT_CACHE_DIR",), "bare mirrors that many pods may share"),
+    Option(
+        "api_url",
+        "--api-url",
+        ("KERUTA_API_ENDPOINT", "KERUTA_API_URL"),
+        "where keruta-api answers",
+        checks.text(checks.api_url),
+    ),
+    Option("work_dir", "--work-dir", ("KERUTA_WORK_DIR",), "the directory to get ready", checks.path, "/work"),
+    Option("api_token", None, ("KERUTA_API_TOKEN",), "the API's bearer token", _SECRET),
+    Option("api_token_file", None, ("KERUTA_API_TOKEN_FILE",), "a file with it, read for each attempt", _FILE),
+    Option(
+        "repository_url",
+        "--repository-url",
+        ("KERUTA_REPOSITORY_URL",),
+        "the clone URL [asked of the API]",
+        checks.text(checks.clone_url),
+    ),
+    Option(
+        "ref",
+        "--ref",
+        ("KERUTA_REPOSITORY_REF",),
+        "a branch, tag or full commit id [the default branch]",
+        checks.text(checks.a_ref),
+    ),
+    Option(
+        "work_branch",
+        "--work-branch",
+        ("KERUTA_WORK_BRANCH",),
+        "a branch to create on the ref, or to continue",
+        checks.text(checks.a_branch),
+    ),
+    Option(
+        "depth",
+        "--depth",
+        ("KERUTA_GIT_DEPTH",),
+        "commits of history; 0: all of it",
+        checks.whole_number(0, 2**31 - 1),
+        1,
+    ),
+    Option(
+        "submodules",
+        "--submodules",
+        ("KERUTA_GIT_SUBMODULES",),
+        "no, yes or recursive",
+        checks.one_of("no", "yes", "recursive"),
+        "no",
+    ),
+    Option("lfs", "--lfs", ("KERUTA_GIT_LFS",), "fetch what git-lfs keeps", checks.switch, False, "switch"),
+    Option(
+        "git_cache_dir",
+        "--git-cache-dir",
+        ("KERUTA_GIT_CACHE_DIR",),
+        "bare mirrors that many pods may share",
+        checks.path,
+    ),
     Option(
         "sparse_paths",
         "--sparse-path",
         ("KERUTA_GIT_SPARSE_PATHS",),
         "check out only this directory (and those given besides) [all]",
+        checks.several(checks.sparse_path),
+        (),
         "repeat",
     ),
-    Option("git_username", None, ("KERUTA_GIT_USERNAME", "GIT_USERNAME"), "the git server's user"),
-    Option("git_token", None, ("KERUTA_GIT_TOKEN", "GIT_PASSWORD"), "its password or token"),
-    Option("git_token_file", None, ("KERUTA_GIT_TOKEN_FILE",), "a file with it, read for each attempt"),
-    Option("ssh_key_file", "--ssh-key-file", ("KERUTA_GIT_SSH_KEY_FILE",), "the private key for an ssh URL"),
+    Option("git_username", None, ("KERUTA_GIT_USERNAME", "GIT_USERNAME"), "the git server's user", _TEXT),
+    Option("git_token", None, ("KERUTA_GIT_TOKEN", "GIT_PASSWORD"), "its password or token", _TEXT),
+    Option("git_token_file", None, ("KERUTA_GIT_TOKEN_FILE",), "a file with it, read for each attempt", _FILE),
+    Option("ssh_key_file", "--ssh-key-file", ("KERUTA_GIT_SSH_KEY_FILE",), "the private key for an ssh URL", _FILE),
     Option(
         "ssh_known_hosts_file",
         "--ssh-known-hosts-file",
         ("KERUTA_GIT_SSH_KNOWN_HOSTS_FILE",),
         "the host keys that ssh accepts",
+        _FILE,
     ),
-    Option("on_existing", "--on-existing", ("KERUTA_ON_EXISTING",), "an existing clone: update, reset, fail [update]"),
-    Option("install_after", "--install-after", ("KERUTA_INSTALL_AFTER",), "script or documents [script]"),
-    Option("script_sha256", "--script-sha256", ("KERUTA_SCRIPT_SHA256",), "run the script only with this digest"),
-    Option("script_timeout", "--script-timeout", ("KERUTA_TIMEOUT",), "seconds that install.sh may run [1800]"),
-    Option("deadline", "--deadline", ("KERUTA_DEADLINE",), "seconds for the whole run [none]"),
-    Option("retries", "--retries", ("KERUTA_RETRY_COUNT",), "attempts after the first [5]"),
-    Option("connect_timeout", "--connect-timeout", ("KERUTA_CONNECT_TIMEOUT",), "seconds to connect [10]"),
-    Option("read_timeout", "--read-timeout", ("KERUTA_READ_TIMEOUT",), "seconds without a byte [30]"),
-    Option("max_connections", "--max-connections", ("KERUTA_MAX_CONNECTIONS",), "to the API, at a time [16]"),
-    Option("group_write", "--group-write", ("KERUTA_GROUP_WRITE",), "make everything group-writable [off]", "switch"),
-    Option("log_level", "--log-level", ("KERUTA_LOG_LEVEL",), "DEBUG, INFO, WARNING or ERROR [INFO]"),
-    Option("log_format", "--log-format", ("KERUTA_LOG_FORMAT",), "auto, text or json [auto]"),
-    Option("termination_log", None, ("KERUTA_TERMINATION_LOG",), "where the pod's last words go"),
+    Option(
+        "on_existing",
+        "--on-existing",
+        ("KERUTA_ON_EXISTING",),
+        "an existing clone: update, reset, fail",
+        checks.one_of("update", "reset", "fail"),
+        "update",
+    ),
+    Option(
+        "install_after",
+        "--install-after",
+        ("KERUTA_INSTALL_AFTER",),
+        "script or documents",
+        checks.one_of("script", "documents"),
+        "script",
+    ),
+    Option(
+        "script_sha256",
+        "--script-sha256",
+        ("KERUTA_SCRIPT_SHA256",),
+        "run the script only with this digest",
+        checks.text(checks.sha256),
+    ),
+    Option(
+        "script_timeout",
+        "--script-timeout",
+        ("KERUTA_TIMEOUT",),
+        "seconds that install.sh may run",
+        checks.seconds,
+        1800.0,
+    ),
+    Option("deadline", "--deadline", ("KERUTA_DEADLINE",), "seconds for the whole run [none]", checks.seconds),
+    Option(
+        "retries", "--retries", ("KERUTA_RETRY_COUNT",), "attempts after the first", checks.whole_number(0, 1000), 5
+    ),
+    Option(
+        "connect_timeout",
+        "--connect-timeout",
+        ("KERUTA_CONNECT_TIMEOUT",),
+        "seconds to connect",
+        checks.seconds,
+        10.0,
+    ),
+    Option("read_timeout", "--read-timeout", ("KERUTA_READ_TIMEOUT",), "seconds without a byte", checks.seconds, 30.0),
+    Option(
+        "max_connections",
+        "--max-connections",
+        ("KERUTA_MAX_CONNECTIONS",),
+        "to the API, at a time",
+        checks.whole_number(1, 10_000),
+        16,
+    ),
+    Option(
+        "group_write",
+        "--group-write",
+        ("KERUTA_GROUP_WRITE",),
+        "make everything group-writable",
+        checks.switch,
+        False,
+        "switch",
+    ),
+    Option(
+        "log_level",
+        "--log-level",
+        ("KERUTA_LOG_LEVEL",),
+        "DEBUG, INFO, WARNING or ERROR",
+        checks.one_of("DEBUG", "INFO", "WARNING", "ERROR"),
+        "INFO",
+    ),
+    Option(
+        "log_format",
+        "--log-format",
+        ("KERUTA_LOG_FORMAT",),
+        "auto, text or json",
+        checks.one_of("auto", "text", "json"),
+        "auto",
+    ),
+    Option("termination_log", None, ("KERUTA_TERMINATION_LOG",), "where the pod's last words go", checks.path),
 )
 
 BY_FIELD = {option.field: option for option in OPTIONS}
@@ -152,9 +290,30 @@ def _store(values: dict[str, str | list[str]], option: Option, value: str) -> No
         values[option.field] = value
 
 
-def split_list(text: str) -> list[str]:
-    """What a comma-separated list holds; spaces around an item and empty items do not count."""
-    return [item for item in map(str.strip, text.split(",")) if item]
+def check_all(given: Mapping[str, object], environment: Mapping[str, str]) -> dict[str, object] | None:
+    """Every setting as it is used, where all of them are right; an argument wins over the environment.
+
+    Args:
+        given: arguments by field.
+        environment: the process's.
+
+    Returns:
+        the value of each field; None where any is wrong or missing, which ``PrepSettings`` then tells of.
+    """
+    checked = {}
+    for option in OPTIONS:
+        value = given.get(option.field, option.value_in(environment))
+        if value is None:
+            if option.field in REQUIRED:
+                return None
+            checked[option.field] = option.default
+            continue
+        try:
+            checks.refuse_unexpanded(value)
+            checked[option.field] = option.check(value)
+        except ValueError:
+            return None
+    return checked
 
 
 def options_help() -> str:
@@ -162,5 +321,10 @@ def options_help() -> str:
     lines = []
     for option in OPTIONS:
         lines.append(f"  {option.flag or '(no flag)':<24}{', '.join(option.variables)}")
-        lines.append(f"  {'':<24}  {option.help}")
+        default = f" [{_in_words(option.default)}]" if option.default not in (None, ()) else ""
+        lines.append(f"  {'':<24}  {option.help}{default}")
     return "\n".join(lines)
+
+
+def _in_words(default: object) -> str:
+    return "off" if default is False else f"{default:g}" if isinstance(default, float) else str(default)

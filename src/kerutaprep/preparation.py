@@ -12,7 +12,8 @@ import anyio.to_thread
 from kerutaprep.errors import DeadlineError, LockedError, PrepError
 from kerutaprep.events import EventKind, Recorder, StepEvent
 from kerutaprep.git import Git
-from kerutaprep.lfs import require_lfs
+from kerutaprep.gitcommand import require_lfs
+from kerutaprep.headstart import HeadStart
 from kerutaprep.plan import Plan, Step
 from kerutaprep.preplog import PrepLog
 from kerutaprep.process import stop_abandoned
@@ -98,30 +99,42 @@ class Run:
         on_event: as in ``prepare``.
         extra_steps: as in ``prepare``.
         cancelled_code: the exit code to report where the run is cancelled, asked when it is.
+        head_start: what was started before; what the run does not take is stopped by its end.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what prepare takes, and what only a program has
         self,
         settings: PrepSettings,
         session: aiohttp.ClientSession | None = None,
         on_event: Callable[[StepEvent], None] | None = None,
         extra_steps: Iterable[Step] = (),
+        *,
         cancelled_code: Callable[[], int] = lambda: _TERMINATED,
+        head_start: HeadStart | None = None,
     ) -> None:
         require_lfs(settings)
+        self._head_start = head_start or HeadStart()
         self._settings = settings
         self._session = session
         self._cancelled_code = cancelled_code
         self._log = PrepLog()
         self.recorder = Recorder(settings.masker(), on_event, self._log.write)
-        self._workspace = Workspace(settings.work_dir, group_write=settings.group_write)
+        claim = self._head_start.take_claim()
+        self._workspace = Workspace(settings.work_dir, group_write=settings.group_write, claim=claim)
         self._policy = RetryPolicy(retries=settings.retries)
         self._checkout: Checkout | None = None
         self._plan = Plan(*self._own_steps(), *extra_steps)
         self.recorder.add(sorted((step.name for step in self._plan), key=_report_order))
         clone = self._record("clone")
         self._git_on_its_way = anyio.Event()
-        git = Git(settings, self.recorder.masker, clone, self._workspace, self._git_on_its_way.set)
+        git = Git(
+            settings,
+            self.recorder.masker,
+            clone,
+            self._workspace,
+            on_its_way=self._git_on_its_way.set,
+            head_start=self._head_start,
+        )
         self._worktree = Worktree(git, self._workspace, self._policy, clone)
         self._api_opened = anyio.Event()
         self._api: KerutaAPI
@@ -148,8 +161,11 @@ class Run:
     async def _execute_locked(self, deadline: float) -> PrepResult:
         try:
             with anyio.CancelScope(deadline=deadline) as scope:
-                await stop_abandoned(self._workspace.identity)  # nobody else's: the lock is ours
-                await self._run_plan()
+                await stop_abandoned(self._workspace.identity, self._head_start.process_ids)  # the lock is ours
+                try:
+                    await self._run_plan()
+                finally:
+                    await self._stop_head_start()
             if scope.cancelled_caught:
                 raise self._deadline_error()
             report = await self._leave("succeeded", 0, "ready")
@@ -181,6 +197,12 @@ class Run:
             if failure is not None:
                 raise failure
 
+    async def _stop_head_start(self) -> None:
+        """Stop what a run that ended early did not take: it works among the parts, which are removed next."""
+        if self._head_start.process_ids:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._head_start.stop_commands)
+
     async def _open_api(self, stack: AsyncExitStack) -> None:
         """Load what HTTP needs, which takes longer than all else at the start: while git is at work, if it can be."""
         if self._settings.repository_url:
@@ -192,7 +214,7 @@ class Run:
         if self._session is None:
             self._session = await stack.enter_async_context(new_session(self._settings))
         self._script = InstallScript(self._settings, self._workspace, self.recorder.masker)
-        self._api = KerutaAPI(self._settings, self._session, self.recorder)
+        self._api = KerutaAPI(self._settings, self._session, self.recorder, self._head_start)
         self._api_opened.set()
 
     def _deadline_error(self) -> DeadlineError:

@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import time
-import uuid
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,13 +17,13 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.lowlevel
 
+from kerutaprep.spawn import GRACE_PERIOD, MARKER, OWNER, Spawned, marks
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-GRACE_PERIOD = 5.0
-"""Seconds between SIGTERM and SIGKILL."""
-_MARKER = "KERUTAPREP_PROCESS"
-_OWNER = "KERUTAPREP_OWNER"
+    Child = subprocess.Popen[bytes] | Spawned
+
 _CHUNK = 64 * 1024
 _POLL = 0.02
 _DRAIN = 1.0
@@ -50,6 +49,7 @@ async def run_process(  # noqa: PLR0913 - one runner for every command; each arg
     stop_leftovers: bool = False,
     idle_timeout: float | None = None,
     on_start: Callable[[], None] | None = None,
+    child: Child | None = None,
 ) -> int:
     """Run a command to its end and pass on what it writes as it is written.
 
@@ -68,6 +68,7 @@ async def run_process(  # noqa: PLR0913 - one runner for every command; each arg
         idle_timeout: seconds without a sign of life (nothing written, nothing read, no processor time used by it or a
             descendant) after which it is stopped.
         on_start: called once it is started.
+        child: the command itself, where it was started before.
 
     Returns:
         the exit status; negative for the number of the signal that ended it.
@@ -76,19 +77,21 @@ async def run_process(  # noqa: PLR0913 - one runner for every command; each arg
         OSError: the command can't be started.
         IdleError: it gave no sign of life for too long.
     """
-    marker = f"{_MARKER}={uuid.uuid4().hex}"
-    child = subprocess.Popen(  # noqa: ASYNC220 - starting is quick; what follows is awaited on file descriptors
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT if on_stderr is None else subprocess.PIPE,
-        cwd=cwd,
-        env={**environment, _MARKER: marker.partition("=")[2], _OWNER: owner},
-        umask=umask,
-        start_new_session=True,
-    )
+    if child is None:
+        environment = {**environment, **marks(owner)}
+        child = subprocess.Popen(  # noqa: ASYNC220 - starting is quick; what follows is awaited on file descriptors
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if on_stderr is None else subprocess.PIPE,
+            cwd=cwd,
+            env=environment,
+            umask=umask,
+            start_new_session=True,
+        )
+    marker = child.marker if isinstance(child, Spawned) else environment[MARKER]
     awaited.add(child.pid)
-    members = partial(_family, child.pid, marker)
+    members = partial(_family, child.pid, f"{MARKER}={marker}")
     try:
         async with anyio.create_task_group() as pumps:
             pumps.start_soon(_pump, child.stdout, on_stdout)
@@ -111,10 +114,10 @@ async def run_process(  # noqa: PLR0913 - one runner for every command; each arg
                 pipe.close()
     if idle:
         raise IdleError(f"no sign of life for {idle_timeout:g} s")
-    return child.returncode
+    return child.wait()
 
 
-async def _idles(child: subprocess.Popen[bytes], members: Callable[[], set[int]], idle_timeout: float | None) -> bool:
+async def _idles(child: Child, members: Callable[[], set[int]], idle_timeout: float | None) -> bool:
     """Wait for a child's end; True where it was not waited for any longer, since it gave no sign of life."""
     async with anyio.create_task_group() as watch:
         if idle_timeout is not None:
@@ -161,7 +164,7 @@ async def _pump(pipe: object, sink: Callable[[bytes], None]) -> None:
         await anyio.lowlevel.checkpoint()
 
 
-async def _exited(child: subprocess.Popen[bytes]) -> None:
+async def _exited(child: Child) -> None:
     try:
         descriptor = os.pidfd_open(child.pid)
     except OSError:  # an old kernel or a sandbox without pidfd_open(2)
@@ -219,7 +222,7 @@ def _environment_of(pid: int) -> list[bytes]:
         return []
 
 
-async def stop(members: Callable[[], set[int]], child: subprocess.Popen[bytes] | None = None) -> None:
+async def stop(members: Callable[[], set[int]], child: Child | None = None) -> None:
     """Stop processes: SIGTERM to each, SIGKILL after the grace period to whoever is left.
 
     Args:
@@ -243,10 +246,22 @@ async def stop(members: Callable[[], set[int]], child: subprocess.Popen[bytes] |
             await _exited(child)
 
 
-async def stop_abandoned(owner: str) -> None:
-    """Stop what a killed process started for ``owner`` (as ``run_process`` has it) and left running."""
-    marker = f"{_OWNER}={owner}".encode()
-    await stop(lambda: {p.pid for p in _processes() if p.state not in "ZX" and marker in _environment_of(p.pid)})
+async def stop_abandoned(owner: str, ours: set[int]) -> None:
+    """Stop what a killed process started for ``owner`` (as ``run_process`` has it) and left running.
+
+    Args:
+        owner: the name.
+        ours: processes that were started for it by this process; they and their descendants are left alone.
+    """
+    marker = f"{OWNER}={owner}".encode()
+
+    def abandoned() -> set[int]:
+        processes = list(_processes())
+        spared = _with_descendants(processes, set(ours))
+        others = (p for p in processes if p.state not in "ZX" and p.pid not in spared)
+        return {p.pid for p in others if marker in _environment_of(p.pid)}
+
+    await stop(abandoned)
 
 
 async def stop_descendants() -> None:

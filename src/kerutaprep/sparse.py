@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import anyio.to_thread
 
+from kerutaprep.claim import KERUTA
 from kerutaprep.errors import WorkDirError
-from kerutaprep.workspace import KEPT, KERUTA, disk_errors, make_directory, write_anew
+from kerutaprep.workspace import KEPT, disk_errors, make_directory, write_anew
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
+from kerutaprep.claim import KERUTA
 from kerutaprep.errors import NotFoundError
 from kerutaprep.retry import retrying
-from kerutaprep.workspace import KEPT, KERUTA, disk_errors, make_directory
+from kerutaprep.workspace import KEPT, disk_errors, make_directory
 
 if TYPE_CHECKING:
     from kerutaprep.events import StepRecord

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import anyio
 
 from kerutaprep.errors import PrepError
+from kerutaprep.headstart import HeadStart
 from kerutaprep.preparation import Run
-from kerutaprep.process import reap_orphans, stop_descendants
+from kerutaprep.process import awaited, reap_orphans, stop_descendants
 
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
@@ -29,23 +30,29 @@ class Outcome(NamedTuple):
     """What goes to the termination log, in one line."""
 
 
-def supervise(settings: PrepSettings) -> Outcome:
+def supervise(settings: PrepSettings, head_start: HeadStart) -> Outcome:
     """Run ``prepare`` in this process and see to it that no descendant outlives it.
 
     SIGTERM and SIGINT cancel the run. Orphans of what it starts are reaped, since this process may be PID 1.
+
+    Args:
+        settings: what to do.
+        head_start: what of it is under way already.
     """
-    return anyio.run(supervised, settings)
+    return anyio.run(supervised, settings, head_start)
 
 
-async def supervised(settings: PrepSettings) -> Outcome:
+async def supervised(settings: PrepSettings, head_start: HeadStart | None = None) -> Outcome:
     """``supervise`` inside of an event loop in the main thread."""
     _adopt_orphans()
-    return await _Supervision(settings).execute()
+    return await _Supervision(settings, head_start or HeadStart()).execute()
 
 
 class _Supervision:
-    def __init__(self, settings: PrepSettings) -> None:
+    def __init__(self, settings: PrepSettings, head_start: HeadStart) -> None:
         self._settings = settings
+        self._head_start = head_start
+        awaited.update(head_start.process_ids)
         self._received: signal.Signals | None = None
         self._running = anyio.CancelScope()
 
@@ -64,7 +71,7 @@ class _Supervision:
         run: Run | None = None
         try:
             with self._running:
-                run = Run(self._settings, cancelled_code=self._signal_code)
+                run = Run(self._settings, cancelled_code=self._signal_code, head_start=self._head_start)
                 result = await run.execute()
                 facts = {"commit": result.commit, "seconds": result.seconds, "bytes": result.bytes}
                 return Outcome(0, json.dumps(facts))

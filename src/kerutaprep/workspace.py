@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 import stat
@@ -15,16 +14,17 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
+from kerutaprep.claim import KERUTA, PARTS_PREFIX, identity_of, make_parts, try_lock
 from kerutaprep.errors import WorkDirError
 from kerutaprep.names import document_file_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-KERUTA = ".keruta"
+    from kerutaprep.claim import Claim
+
 KEPT = "kept"
 """Where, in that directory, somebody's work is put that would have been overwritten."""
-_PARTS_PREFIX = ".kerutaprep-part-"
 _FIRST_LOOK, _LONGEST_LOOK = 0.05, 0.5
 
 
@@ -59,9 +59,14 @@ class Workspace:
         ready: set once the directories are there.
         publishing: held while files get their final names.
         identity: what this directory is known by on this machine, whatever path leads to it; known while it is locked.
+
+    Args:
+        root: the work directory.
+        group_write: let the group write to what is made.
+        claim: the directory's lock and parts, where they were taken before; they are this workspace's to give back.
     """
 
-    def __init__(self, root: Path, *, group_write: bool) -> None:
+    def __init__(self, root: Path, *, group_write: bool, claim: Claim | None = None) -> None:
         self.root = root
         self.keruta = root / KERUTA
         self.documents = self.keruta / "documents"
@@ -73,7 +78,8 @@ class Workspace:
         self.umask = 0o002 if group_write else -1
         self.ready = anyio.Event()
         self.publishing = anyio.Lock()
-        self._parts: Path | None = None
+        self._claim = claim
+        self._parts = Path(claim.parts) if claim else None
         self.identity = ""
 
     @property
@@ -103,12 +109,11 @@ class Workspace:
         Raises:
             WorkDirError: the directory can't be made or opened.
         """
-        descriptor = await anyio.to_thread.run_sync(self._open_root)
+        descriptor = self._claim.descriptor if self._claim else await anyio.to_thread.run_sync(self._open_root)
         try:
-            facts = os.fstat(descriptor)
-            self.identity = f"{facts.st_dev}:{facts.st_ino}"
+            self.identity = identity_of(descriptor)
             wait = 0.0
-            while not _try_lock(descriptor):
+            while not try_lock(descriptor):
                 if not wait:
                     on_wait()
                 wait = min(wait + _FIRST_LOOK, _LONGEST_LOOK)
@@ -137,10 +142,10 @@ class Workspace:
                 make_directory(directory)
                 self.share(directory)
         with disk_errors("making a directory in", self.keruta):
-            for stale in self.keruta.glob(f"{_PARTS_PREFIX}*"):
-                if not stale.is_symlink():
+            for stale in self.keruta.glob(f"{PARTS_PREFIX}*"):
+                if stale != self._parts and not stale.is_symlink():
                     shutil.rmtree(stale)
-            self._parts = Path(tempfile.mkdtemp(prefix=_PARTS_PREFIX, dir=self.keruta))
+            self._parts = self._parts or Path(make_parts(str(self.keruta)))
 
     async def empty_parts(self) -> None:
         """Remove what is among this run's parts, whole or not; never fails, as ``remove_parts``."""
@@ -216,14 +221,6 @@ def _empty(directory: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def write_anew(path: Path, content: bytes) -> None:

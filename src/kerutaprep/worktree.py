@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import shutil
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio.to_thread
 
 from kerutaprep import journal
 from kerutaprep.cache import Cache
+from kerutaprep.claim import KERUTA
 from kerutaprep.errors import InternalError, InTheWayError, PrepError, WorkDirError
 from kerutaprep.fetch import ALL, Remote
+from kerutaprep.gitdir import make_git_dir
+from kerutaprep.headstart import STAGED
 from kerutaprep.lfs import fetch_lfs_files
 from kerutaprep.names import parse_clone_url
 from kerutaprep.sparse import Extent, narrow, tracked_names
 from kerutaprep.submodules import update_submodules
 from kerutaprep.target import Target, refspec, write_config
-from kerutaprep.workspace import KERUTA, disk_errors, make_directory, write_anew
+from kerutaprep.workspace import disk_errors, make_directory, write_anew
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,9 +138,9 @@ class Worktree:
 
     async def _clone_afresh(self, url: CloneURL, ref: str | None, *, replace: bool) -> Checkout:
         """Clone into a directory of our own, and put that in the place of ``.git``."""
-        staged = self._workspace.parts / "clone" / ".git"
-        shared = ["--shared=group"] if self._workspace.group_write else []
-        await self._git.run("init", "--quiet", "--template=", *shared, str(staged.parent), at=staged.parent)
+        staged = self._workspace.parts / STAGED
+        if not await anyio.to_thread.run_sync(staged.exists):  # else the fetch into it is under way
+            await self._make_git_dir(staged)
         cache = Cache(self._git, url, self._record) if self._settings.git_cache_dir else None
         if cache is not None:
             await cache.fill(staged, ref, self._settings.depth)
@@ -158,6 +162,10 @@ class Worktree:
         if replace:
             await self._clean()
         return Checkout(target.commit, tips.base.name)
+
+    async def _make_git_dir(self, git_dir: Path) -> None:
+        with disk_errors("making", git_dir):
+            await anyio.to_thread.run_sync(partial(make_git_dir, str(git_dir), shared=self._workspace.group_write))
 
     async def _write_refs(self, git_dir: Path, tips: Tips) -> None:
         for tip in filter(None, tips):
@@ -253,7 +261,7 @@ class Worktree:
 
     async def _update(self, url: CloneURL, ref: str | None) -> Checkout:
         shadow = self._workspace.parts / "shadow" / ".git"
-        await self._git.run("init", "--quiet", "--template=", str(shadow.parent), at=shadow.parent)
+        await self._make_git_dir(shadow)
         await anyio.to_thread.run_sync(_share_objects, self._git_dir, shadow)
         remote = Remote(self._git, url, shadow, self._policy, self._record)
         tips = await remote.fetch(ref, self._settings.work_branch, depth=await self._depth_of_update(ref))

@@ -1,0 +1,149 @@
+"""What a run starts before the program is loaded: the fetch of a fresh clone, and the first requests to the API.
+
+To load the program takes longer than a small repository's fetch, or than most answers of the API. So the settings are
+checked with the standard library alone, these are started, and the rest is imported while they are under way. The run
+then takes over what it finds under the very words that it would have started it with itself.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from kerutaprep.apirequest import document_path, proxy_for, repository_path, script_path
+from kerutaprep.claim import Claim
+from kerutaprep.credentials import api_token, git_token
+from kerutaprep.errors import CredentialsError, SettingsError
+from kerutaprep.gitcommand import (
+    PACKET_TRACE,
+    SSHKey,
+    command_line,
+    environment_for,
+    fetch_arguments,
+    login_for,
+    require_lfs,
+    ssh_environment,
+)
+from kerutaprep.gitdir import make_git_dir
+from kerutaprep.names import parse_clone_url
+from kerutaprep.spawn import Spawned, marks
+
+TYPE_CHECKING = False  # typing is not imported before git is on its way
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from kerutaprep.firstrequest import FirstRequest
+
+STAGED = "clone/.git"
+"""Where, among a run's parts, a fresh clone's git directory is until it is moved in."""
+
+
+class Checked:
+    """Settings as ``options.check_all`` gives them, as attributes."""
+
+    def __init__(self, values: Mapping[str, object], environment: Mapping[str, str]) -> None:
+        self.__dict__ |= values
+        self.environment = environment
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+
+class HeadStart:
+    """Commands and requests that are under way, until the run takes them."""
+
+    def __init__(self) -> None:
+        self.claim: Claim | None = None
+        self._commands: dict[tuple[str, ...], Spawned] = {}
+        self._requests: dict[str, FirstRequest] = {}
+        self._key: SSHKey | None = None
+
+    def begin(self, settings: Checked) -> None:
+        """Start what can be started; what can't be is left to the run, which meets the same and tells of it.
+
+        Signals wait until everything that was started is known here.
+
+        Args:
+            settings: all of them, checked.
+        """
+        signals = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+        try:
+            require_lfs(settings)
+            self.claim = Claim(settings.work_dir)
+            if settings.repository_url and _is_fresh_clone(settings):
+                self._fetch(settings, self.claim)
+            self._ask(settings)
+        except (OSError, CredentialsError, SettingsError):
+            return
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+
+    def _fetch(self, settings: Checked, claim: Claim) -> None:
+        url = parse_clone_url(settings.repository_url, local=True)
+        git_dir = os.path.join(claim.parts, STAGED)
+        make_git_dir(git_dir, shared=settings.group_write)
+        command = command_line(fetch_arguments(url, settings.ref or "HEAD", depth=settings.depth), at=git_dir)
+        login = login_for(url, settings.git_username, lambda: git_token(settings.git_token, settings.git_token_file))
+        environment = environment_for(settings, url, login)
+        if url.scheme == "ssh":
+            self._key = SSHKey(settings.ssh_key_file)
+            environment |= ssh_environment(settings, self._key.path)
+        environment |= {"GIT_TRACE_PACKET": os.path.join(git_dir, PACKET_TRACE), **marks(claim.identity)}
+        umask = 0o002 if settings.group_write else -1
+        self._commands[tuple(command)] = Spawned(command, environment, umask)
+
+    def _ask(self, settings: Checked) -> None:
+        if proxy_for(settings.api_url, settings.environment):
+            return
+        from kerutaprep.firstrequest import FirstRequest  # noqa: PLC0415 - git is on its way by now
+
+        token = api_token(settings.api_token, settings.api_token_file)
+        paths = [] if settings.repository_url else [repository_path(settings.repository_id)]
+        paths += [script_path(settings.repository_id), *map(document_path, settings.document_ids)]
+        for path in paths[: settings.max_connections]:
+            self._requests[path] = FirstRequest(settings.api_url, path, token, settings.connect_timeout)
+
+    @property
+    def began(self) -> bool:
+        """Whether anything was started."""
+        return bool(self._commands or self._requests)
+
+    @property
+    def process_ids(self) -> set[int]:
+        """Of the commands that nobody has taken yet."""
+        return {child.pid for child in self._commands.values()}
+
+    def take_claim(self) -> Claim | None:
+        """The hold of the work directory, which is the taker's from now on."""
+        claim, self.claim = self.claim, None
+        return claim
+
+    def take_command(self, command: Sequence[str]) -> Spawned | None:
+        """The process that runs this very command, if it was started; it is the taker's from now on."""
+        return self._commands.pop(tuple(command), None)
+
+    def take_request(self, path: str) -> FirstRequest | None:
+        """The first attempt at this path, if it is on its way; it is the taker's from now on."""
+        request = self._requests.pop(path, None)
+        return request if request is not None and request.is_sent else None
+
+    def stop_commands(self) -> None:
+        """Stop what nobody has taken; for a thread that may block."""
+        while self._commands:
+            self._commands.popitem()[1].stop()
+
+    def give_up(self) -> None:
+        """Stop and remove whatever nobody has taken; for a thread that may block."""
+        self.stop_commands()
+        while self._requests:
+            self._requests.popitem()[1].close()
+        if (claim := self.take_claim()) is not None:
+            claim.give_up()
+        if self._key is not None:
+            self._key.close()
+
+
+def _is_fresh_clone(settings: Checked) -> bool:
+    """Whether the run begins with a fetch from the server into an empty git directory."""
+    return not settings.git_cache_dir and not os.path.lexists(os.path.join(settings.work_dir, ".git"))
