@@ -148,21 +148,23 @@ class Remote:
         found = _FETCHED.match(line)
         if not found:
             raise ProtocolError(f"git fetched {_ref_in_words(ref)} as {line!a}, which makes no sense")
+        if ref is None or found["kind"] == "branch":
+            # What a branch names is a commit, so there is nothing to look up.
+            return Tip(found["id"], "branch" if ref else "other", found["name"] or found["id"], found["id"])
         try:
             commit = await self._git.run(
                 "rev-parse", "--verify", "--quiet", f"{found['id']}^{{commit}}", at=self._git_dir
             )
         except PrepError as error:
             raise NotFoundError(f"{_ref_in_words(ref)} names no commit") from error
-        name = found["name"] or commit.strip()
-        if ref and is_commit_id(ref):
+        if is_commit_id(ref):
             return Tip(commit.strip(), "other", commit.strip(), found["id"])
-        kind: Literal["branch", "tag", "other"] = "other"
-        if found["kind"] == "branch":
-            kind = "branch"
-        elif found["kind"] == "tag":
-            kind = "tag"
-        return Tip(commit.strip(), kind, name, found["id"])
+        return Tip(
+            commit.strip(),
+            "tag" if found["kind"] == "tag" else "other",
+            found["name"] or commit.strip(),
+            found["id"],
+        )
 
     async def _ask_default_branch(self) -> str | None:
         listing = await self._remote("ls-remote", "--symref", self.url.text, "HEAD")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from kerutaprep.workspace import disk_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from kerutaprep.fetch import Tips
@@ -52,6 +54,35 @@ def write_config(git_dir: Path, url: CloneURL, tips: Tips, target: Target, depth
         lines += [f"\tmerge = {_quoted(f'refs/heads/{target.upstream}')}"]
     with disk_errors("writing", git_dir / "config"), (git_dir / "config").open("a") as file:
         file.write("".join(f"{line}\n" for line in lines))
+
+
+def write_refs(git_dir: Path, tips: Tips, share: Callable[[Path], None]) -> None:
+    """Write what was fetched into a new git directory, as ``git clone`` does: packed, and the remote's HEAD.
+
+    Nobody else knows of the directory yet, so no lock of git's is needed (gitrepository-layout(5), packed-refs).
+
+    Args:
+        git_dir: the new one.
+        tips: what was fetched into it.
+        share: lets the group write to what was made, if it is to.
+    """
+    refs = {}
+    for tip in filter(None, tips):
+        if tip.kind == "branch":
+            refs[f"refs/remotes/origin/{tip.name}"] = tip.object_id
+        elif tip.kind == "tag":
+            refs[f"refs/tags/{tip.name}"] = tip.object_id
+    with disk_errors("writing to", git_dir):
+        packed = "".join(f"{refs[name]} {name}\n" for name in sorted(refs))
+        (git_dir / "packed-refs").write_bytes(os.fsencode(packed))
+        share(git_dir / "packed-refs")
+        for default in (tip for tip in filter(None, tips) if tip.is_default):
+            directory = git_dir / "refs" / "remotes" / "origin"
+            directory.mkdir(parents=True, exist_ok=True)
+            head = directory / "HEAD"
+            head.write_bytes(os.fsencode(f"ref: refs/remotes/origin/{default.name}\n"))
+            for path in (directory.parent, directory, head):
+                share(path)
 
 
 def _tolerant(branch: str) -> str:

@@ -20,7 +20,7 @@ from kerutaprep.lfs import fetch_lfs_files
 from kerutaprep.names import parse_clone_url
 from kerutaprep.sparse import Extent, narrow, tracked_names
 from kerutaprep.submodules import update_submodules
-from kerutaprep.target import Target, refspec, write_config
+from kerutaprep.target import Target, refspec, write_config, write_refs
 from kerutaprep.workspace import disk_errors, make_directory, write_anew
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class Worktree:
         )
         target = Target.of(tips, self._settings.work_branch)
         await anyio.to_thread.run_sync(write_config, staged, url, tips, target, self._settings.depth)
-        await self._write_refs(staged, tips)
+        await anyio.to_thread.run_sync(write_refs, staged, tips, self._workspace.share)
         if cache is not None:
             await cache.keep(staged, ref, tips.base)
         extent = await self._narrow(staged, target.commit)
