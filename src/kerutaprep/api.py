@@ -109,7 +109,8 @@ class KerutaAPI:
         url = URL(self._settings.api_url + path, encoded=True)
         started = time.monotonic()
         sought = f"{what} (request {request_id})"
-        with _foreign_errors(sought):
+        with self._recorder.attempt(step, str(url), request_id) as attempt, _foreign_errors(sought):
+            sent.update(attempt.headers)
             async with self._session.get(
                 url,
                 headers=sent,
@@ -118,6 +119,7 @@ class KerutaAPI:
                 auto_decompress=False,
                 raise_for_status=False,
             ) as response:
+                attempt.answered(response.status)
                 elapsed = time.monotonic() - started
                 self._recorder.request(step, request_id, f"GET {path}: HTTP {response.status} in {elapsed:.3f} s")
                 if response.status not in expected:

@@ -6,13 +6,17 @@ import base64
 import codecs
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, unquote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 MASK = "***"
 _SECRET_NAME = re.compile(r"(TOKEN|PASSWORD|PASSWD|SECRET|PASSPHRASE|API_KEY|ACCESS_KEY|PRIVATE_KEY)$", re.IGNORECASE)
+_OTLP_HEADERS = re.compile(r"OTEL_EXPORTER_OTLP(_[A-Z]+)?_HEADERS")
+_OTLP_ENDPOINT = re.compile(r"OTEL_EXPORTER_OTLP(_[A-Z]+)?_ENDPOINT")
+SHORTEST_FOREIGN = 8
+"""Characters of what may be a secret of somebody else's; it may also be a word like ``none``."""
 _SHORTEST = 3
 """Masking every occurrence of one or two characters would leave nothing to read."""
 _LONGEST_LINE = 64 * 1024
@@ -22,6 +26,19 @@ _LONGEST_LINE = 64 * 1024
 def is_secret(variable: str) -> bool:
     """Whether a variable holds a secret, by its name."""
     return _SECRET_NAME.search(variable) is not None
+
+
+def otlp_secrets(variable: str, value: str) -> list[str]:
+    """The secrets that a variable of OpenTelemetry's exporter may hold: of header fields, in an endpoint's URL."""
+    if _OTLP_HEADERS.fullmatch(variable):
+        found = [unquote(item.partition("=")[2].strip()) for item in value.split(",")]
+        found += [text.rpartition(" ")[2] for text in found]  # what follows a scheme, as in Bearer
+    elif _OTLP_ENDPOINT.fullmatch(variable):
+        found = [text for _, text in parse_qsl(value.partition("?")[2])]
+        found.append(value.partition("//")[2].partition("/")[0].rpartition("@")[0].partition(":")[2])
+    else:
+        return []
+    return [text for text in found if len(text) >= SHORTEST_FOREIGN]
 
 
 class Masker:

@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from kerutaprep.errors import CredentialsError, SettingsError
-from kerutaprep.masking import Masker, is_secret
+from kerutaprep.masking import SHORTEST_FOREIGN, Masker, is_secret, otlp_secrets
 from kerutaprep.names import CloneURL, check_branch, check_id, check_ref, parse_clone_url, unexpanded_reference
 from kerutaprep.options import BY_FIELD, EMPTY_IS_A_VALUE, split_list
 
@@ -30,7 +30,6 @@ _TRUE = frozenset({"on", "true", "yes", "1"})
 _FALSE = frozenset({"off", "false", "no", "0"})
 _NOT_IN_A_HEADER = re.compile(r"[^\x21-\x7e\x80-\xff]")
 _PROXY_VARIABLE = re.compile(r"(https?|all)_proxy", re.IGNORECASE)
-_SHORTEST_FOREIGN_SECRET = 8
 
 
 def _split(value: object) -> object:
@@ -253,10 +252,12 @@ class PrepSettings(BaseSettings):
         if self.git_token:
             masker.add_login(self.git_username or "", self.git_token.get_secret_value())
         for name, value in self.environment.items():
-            if is_secret(name) and len(value) >= _SHORTEST_FOREIGN_SECRET:
+            if is_secret(name) and len(value) >= SHORTEST_FOREIGN:
                 masker.add(value)
             if _PROXY_VARIABLE.fullmatch(name):
                 mask_login_of(value, masker)
+            for foreign in otlp_secrets(name, value):
+                masker.add(foreign)
         if self.clone_url:
             mask_login(self.clone_url, masker)
         return masker
