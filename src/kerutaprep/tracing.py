@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _SPOKEN = "http/protobuf"
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]*)?")
-_TRACESTATE = re.compile(r"[ -~]{1,512}")
+_TRACEPARENT = r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]*)?"
+_TRACESTATE = r"[ -~]{1,512}"
 _UNTRACED = frozenset({"output", "progress"})
 
 _logger = logging.getLogger("kerutaprep")
@@ -229,9 +229,9 @@ def _is_wanted(environment: Mapping[str, str]) -> bool:
 def parent_headers(environment: Mapping[str, str]) -> dict[str, str]:
     """The parent of the environment as header fields; none without a valid one (W3C Trace Context, 3.2, 3.3)."""
     parent, state = (environment.get(name, "").strip() for name in ("TRACEPARENT", "TRACESTATE"))
-    if not _TRACEPARENT.fullmatch(parent):
+    if not parent or not re.fullmatch(_TRACEPARENT, parent):
         return {}
-    return {"traceparent": parent, **({"tracestate": state} if _TRACESTATE.fullmatch(state) else {})}
+    return {"traceparent": parent, **({"tracestate": state} if re.fullmatch(_TRACESTATE, state) else {})}
 
 
 def _warn(message: str) -> None:
