@@ -29,7 +29,7 @@ def anyio_backend() -> str:
 def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Keep the machine's own settings, proxies and git configuration out of the tests."""
     for name in list(os.environ):
-        if name.startswith(("KERUTA_", "GIT_")) or name.lower().endswith("_proxy"):
+        if name.startswith(("KERUTA_", "GIT_", "OTEL_", "TRACE")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")

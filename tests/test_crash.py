@@ -20,7 +20,8 @@ pytestmark = pytest.mark.anyio
 _SPY = """\
 #!/bin/sh
 for word in "$@"; do
-  if [ "$word" = {command} ] && [ ! -e {flag} ]; then touch {flag}; {before}kill -9 $(cat {pid}); exit 1; fi
+  if [ "$word" = {command} ] && [ ! -e {flag} ]; then touch {flag}; {before}
+    while [ ! -e {pid} ]; do sleep 0.01; done; kill -9 $(cat {pid}); exit 1; fi
 done
 exec {git} "$@"
 """
@@ -39,7 +40,8 @@ async def _kill_at(stage: Stage, tmp_path: Path, command: str, *arguments: str, 
     async with await anyio.open_process(
         stage.command(*arguments), stderr=subprocess.DEVNULL, env=environment
     ) as program:
-        (tmp_path / "pid").write_text(str(program.pid))
+        (tmp_path / "pid.new").write_text(str(program.pid))
+        (tmp_path / "pid.new").rename(tmp_path / "pid")
         assert await program.wait() == -signal.SIGKILL
 
 
@@ -64,10 +66,11 @@ def quiet(stage: Stage) -> Stage:
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("command", ["init", "fetch", "update-ref", "ls-tree", "checkout"])
-async def test_killed_at_a_git_command(quiet: Stage, tmp_path: Path, command: str, half: bool) -> None:
-    """SIGKILL before or after any git command leaves nothing that the next run does not overcome."""
-    await _kill_at(quiet, tmp_path, command, half=half)
+@pytest.mark.parametrize("command", ["fetch", "ls-tree", "checkout"])
+@pytest.mark.parametrize("given", [False, True], ids=["looked-up", "given"])
+async def test_killed_at_a_git_command(quiet: Stage, tmp_path: Path, command: str, half: bool, given: bool) -> None:
+    """SIGKILL before or after any git command, an early fetch too, leaves nothing that a next run does not overcome."""
+    await _kill_at(quiet, tmp_path, command, *(["--repository-url", quiet.repository_url] if given else []), half=half)
     await _assert_the_next_run_succeeds(quiet)
 
 

@@ -105,17 +105,18 @@ class KerutaAPI:
             self._recorder.masker.add(token)
         url = URL(self._settings.api_url + path, encoded=True)
         sought = f"{what} (request {request_id})"
-        with _foreign_errors(sought):
+        with self._recorder.attempt(step, str(url), request_id) as attempt, _foreign_errors(sought):
             with _sent_before(early):
                 response = await self._session.get(
                     url,
-                    headers={**headers_for(request_id, token), **(headers or {})},
+                    headers={**headers_for(request_id, token), **(headers or {}), **attempt.headers},
                     timeout=self._timeout,
                     proxy=self._proxy,
                     auto_decompress=False,
                     raise_for_status=False,
                 )
             async with response:
+                attempt.answered(response.status)
                 elapsed = time.monotonic() - started
                 self._recorder.request(step, request_id, f"GET {path}: HTTP {response.status} in {elapsed:.3f} s")
                 if response.status not in expected:

@@ -12,7 +12,7 @@ import sys
 
 from kerutaprep._version import __version__
 from kerutaprep.errors import InternalError, PrepError, SettingsError
-from kerutaprep.headstart import Checked, HeadStart
+from kerutaprep.headstart import Checked, HeadStart, is_traced
 from kerutaprep.options import check_all, options_help, parse_arguments
 
 TYPE_CHECKING = False  # typing is not imported before git is on its way
@@ -78,7 +78,8 @@ def _init(words: Sequence[str]) -> int:
     _stop_by_signal(head_start)
     try:
         if checked is not None:
-            _read_no_certificates(str(checked["api_url"]))
+            if not str(checked["api_url"]).startswith("https:") and not is_traced(environment):
+                _read_no_certificates()
             head_start.begin(Checked(checked, environment))
         settings = _settings({**values, "environment": environment}, problems)
         return _run(settings, head_start)
@@ -118,14 +119,13 @@ def _stop_by_signal(head_start: HeadStart) -> None:
         signal.signal(number, leave)
 
 
-def _read_no_certificates(api_url: str) -> None:
+def _read_no_certificates() -> None:
     """Keep aiohttp from reading the machine's certificates when it is imported, which takes 35 ms.
 
     OpenSSL looks these variables up by itself. Who needs certificates, git and ``api`` among them, goes by the
     environment as it was.
     """
-    if not api_url.startswith("https:"):
-        os.environ["SSL_CERT_FILE"] = os.environ["SSL_CERT_DIR"] = os.devnull
+    os.environ["SSL_CERT_FILE"] = os.environ["SSL_CERT_DIR"] = os.devnull
 
 
 def _settings(values: dict[str, Any], problems: list[str]) -> PrepSettings:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 import anyio
 
+from kerutaprep.errors import PrepError
 from kerutaprep.plan import RUN
+from kerutaprep.tracing import UNTRACED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from kerutaprep.errors import PrepError
     from kerutaprep.masking import Masker
+    from kerutaprep.tracing import Attempt, Tracer
 
 EventKind = Literal["started", "retried", "progress", "note", "output", "finished", "skipped", "failed", "cancelled"]
 StepStatus = Literal["succeeded", "failed", "skipped", "cancelled"]
@@ -90,6 +93,10 @@ class StepRecord:
         """Pass on a line of the install script's output."""
         self.emit("output", line)
 
+    def trace_environment(self) -> Mapping[str, str]:
+        """The variables by which a command of the step's can join the run's trace."""
+        return self._recorder.tracer.environment(self.name)
+
     def progress(self, state: str, *, least_pause: float) -> None:
         """Say how far it is; told only if nothing was for so many seconds."""
         self.state = state
@@ -154,12 +161,18 @@ class Recorder:
         masker: applied to every message before anyone sees it.
         on_event: the caller's hook, called with each step's events; what it raises is logged and changes nothing.
         log_line: takes each event as a line of text, for ``prep.log``.
+        tracer: told of each step's events and of each HTTP attempt.
     """
 
     def __init__(
-        self, masker: Masker, on_event: Callable[[StepEvent], None] | None, log_line: Callable[[str], None]
+        self,
+        masker: Masker,
+        on_event: Callable[[StepEvent], None] | None,
+        log_line: Callable[[str], None],
+        tracer: Tracer = UNTRACED,
     ) -> None:
         self.masker = masker
+        self.tracer = tracer
         self.started_at = datetime.now(UTC)
         self.steps: dict[str, StepRecord] = {}
         self._clock_start = time.monotonic()
@@ -178,6 +191,7 @@ class Recorder:
     def tell(self, event: StepEvent) -> None:
         """Pass a step's event on."""
         self._log(event)
+        self.tracer.event(event)
         if self._on_event is not None:
             try:
                 self._on_event(event)
@@ -188,6 +202,24 @@ class Recorder:
         """Log something about the run itself."""
         now = round(self.now(), 3)
         self._log(StepEvent(RUN, kind, now, self.masker.mask(message), now, 0, self.total_bytes))
+
+    @contextmanager
+    def attempt(self, step: str, url: str, request_id: str) -> Iterator[Attempt]:
+        """Trace an HTTP attempt, from its start to its body's end or whatever it raises."""
+        attempt = self.tracer.attempt(step, self.masker.mask(url), request_id)
+        status: StepStatus = "failed"
+        kind = message = ""
+        try:
+            yield attempt
+            status = "succeeded"
+        except PrepError as error:
+            kind, message = type(error.__cause__ or error).__name__, self.masker.mask(str(error))
+            raise
+        except anyio.get_cancelled_exc_class():
+            status = "cancelled"
+            raise
+        finally:
+            attempt.end(status, kind, message)
 
     def request(self, step: str, request_id: str, message: str) -> None:
         """Log an HTTP attempt under the id that the API logs too."""

@@ -94,8 +94,8 @@ class HeadStart:
         self._commands[tuple(command)] = Spawned(command, environment, umask)
 
     def _ask(self, settings: Checked) -> None:
-        if proxy_for(settings.api_url, settings.environment):
-            return
+        if is_traced(settings.environment) or proxy_for(settings.api_url, settings.environment):
+            return  # a traced request has a header that is not known yet; a proxy is asked in another way
         from kerutaprep.firstrequest import FirstRequest  # noqa: PLC0415 - git is on its way by now
 
         token = api_token(settings.api_token, settings.api_token_file)
@@ -142,6 +142,11 @@ class HeadStart:
             claim.give_up()
         if self._key is not None:
             self._key.close()
+
+
+def is_traced(environment: Mapping[str, str]) -> bool:
+    """Whether a variable may ask for traces, or has a parent for one (OpenTelemetry, W3C Trace Context)."""
+    return any(name == "TRACEPARENT" or name.startswith("OTEL_") for name in environment)
 
 
 def _is_fresh_clone(settings: Checked) -> bool:

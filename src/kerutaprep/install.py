@@ -117,7 +117,7 @@ class InstallScript:
             with anyio.move_on_after(self._settings.script_timeout):
                 status = await run_process(
                     command,
-                    environment=self._environment(),
+                    environment={**self._environment(), **record.trace_environment()},
                     owner=self._workspace.identity,
                     on_stdout=output.feed,
                     cwd=self._workspace.root,

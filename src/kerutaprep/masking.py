@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import codecs
 import re
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, unquote
 
 TYPE_CHECKING = False  # typing is not imported before git is on its way
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ _SECRET_NAMES = (
     *("token", "password", "passwd", "secret", "passphrase"),
     *("api_key", "access_key", "private_key"),
 )
+_OTLP = "OTEL_EXPORTER_OTLP_"
+SHORTEST_FOREIGN = 8
+"""Characters of what may be a secret of somebody else's; it may also be a word like ``none``."""
 _SHORTEST = 3
 """Masking every occurrence of one or two characters would leave nothing to read."""
 _LONGEST_LINE = 64 * 1024
@@ -25,6 +28,19 @@ _LONGEST_LINE = 64 * 1024
 def is_secret(variable: str) -> bool:
     """Whether a variable holds a secret, by its name."""
     return variable.lower().endswith(_SECRET_NAMES)
+
+
+def otlp_secrets(variable: str, value: str) -> list[str]:
+    """The secrets that a variable of OpenTelemetry's exporter may hold: of header fields, in an endpoint's URL."""
+    if variable.startswith(_OTLP) and variable.endswith("HEADERS"):
+        found = [unquote(item.partition("=")[2].strip()) for item in value.split(",")]
+        found += [text.rpartition(" ")[2] for text in found]  # what follows a scheme, as in Bearer
+    elif variable.startswith(_OTLP) and variable.endswith("ENDPOINT"):
+        found = [text for _, text in parse_qsl(value.partition("?")[2])]
+        found.append(value.partition("//")[2].partition("/")[0].rpartition("@")[0].partition(":")[2])
+    else:
+        return []
+    return [text for text in found if len(text) >= SHORTEST_FOREIGN]
 
 
 class Masker:

@@ -21,6 +21,7 @@ from kerutaprep.report import StepReport, make_report, write_report
 from kerutaprep.retry import RetryPolicy, retrying
 from kerutaprep.runner import run_plan
 from kerutaprep.settings import mask_login
+from kerutaprep.tracing import UNTRACED
 from kerutaprep.workspace import Workspace
 from kerutaprep.worktree import Checkout, Worktree
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from kerutaprep.names import CloneURL
     from kerutaprep.report import Outcome, Report
     from kerutaprep.settings import PrepSettings
+    from kerutaprep.tracing import Tracer
 
 STEPS = ("workspace", "repository", "clone", "exclude", "documents", "script", "install")
 """The steps of every run, in the order in which they are reported."""
@@ -100,9 +102,10 @@ class Run:
         extra_steps: as in ``prepare``.
         cancelled_code: the exit code to report where the run is cancelled, asked when it is.
         head_start: what was started before; what the run does not take is stopped by its end.
+        tracer: told of each step and of each HTTP attempt.
     """
 
-    def __init__(  # noqa: PLR0913 - what prepare takes, and what only a program has
+    def __init__(  # noqa: PLR0913 - what ``prepare`` takes, and what only the program that owns the process has
         self,
         settings: PrepSettings,
         session: aiohttp.ClientSession | None = None,
@@ -111,6 +114,7 @@ class Run:
         *,
         cancelled_code: Callable[[], int] = lambda: _TERMINATED,
         head_start: HeadStart | None = None,
+        tracer: Tracer = UNTRACED,
     ) -> None:
         require_lfs(settings)
         self._head_start = head_start or HeadStart()
@@ -118,7 +122,7 @@ class Run:
         self._session = session
         self._cancelled_code = cancelled_code
         self._log = PrepLog()
-        self.recorder = Recorder(settings.masker(), on_event, self._log.write)
+        self.recorder = Recorder(settings.masker(), on_event, self._log.write, tracer)
         claim = self._head_start.take_claim()
         self._workspace = Workspace(settings.work_dir, group_write=settings.group_write, claim=claim)
         self._policy = RetryPolicy(retries=settings.retries)
@@ -141,6 +145,11 @@ class Run:
         self._script: InstallScript
         self._url: CloneURL
         self._branch: str | None = None
+
+    @property
+    def checkout(self) -> Checkout | None:
+        """What is checked out, None until it is."""
+        return self._checkout
 
     async def execute(self) -> PrepResult:
         """Do it; raises and leaves what ``prepare`` says."""

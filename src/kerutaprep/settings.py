@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from kerutaprep.checks import refuse_unexpanded
 from kerutaprep.credentials import api_token, git_token
 from kerutaprep.errors import SettingsError
-from kerutaprep.masking import Masker, is_secret
+from kerutaprep.masking import SHORTEST_FOREIGN, Masker, is_secret, otlp_secrets
 from kerutaprep.names import CloneURL, parse_clone_url
 from kerutaprep.options import BY_FIELD, EMPTY_IS_A_VALUE
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _PROXY_VARIABLE = re.compile(r"(https?|all)_proxy", re.IGNORECASE)
-_SHORTEST_FOREIGN_SECRET = 8
 
 
 class _Environment(PydanticBaseSettingsSource):
@@ -145,10 +144,12 @@ class PrepSettings(BaseSettings):
         if self.git_token:
             masker.add_login(self.git_username or "", self.git_token.get_secret_value())
         for name, value in self.environment.items():
-            if is_secret(name) and len(value) >= _SHORTEST_FOREIGN_SECRET:
+            if is_secret(name) and len(value) >= SHORTEST_FOREIGN:
                 masker.add(value)
             if _PROXY_VARIABLE.fullmatch(name):
                 mask_login_of(value, masker)
+            for foreign in otlp_secrets(name, value):
+                masker.add(foreign)
         if self.clone_url:
             mask_login(self.clone_url, masker)
         return masker

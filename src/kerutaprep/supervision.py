@@ -13,6 +13,7 @@ from kerutaprep.errors import PrepError
 from kerutaprep.headstart import HeadStart
 from kerutaprep.preparation import Run
 from kerutaprep.process import awaited, reap_orphans, stop_descendants
+from kerutaprep.tracing import RunEnd, tracer_for
 
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
@@ -55,31 +56,51 @@ class _Supervision:
         awaited.update(head_start.process_ids)
         self._received: signal.Signals | None = None
         self._running = anyio.CancelScope()
+        self._tracer = tracer_for(settings)
+        self._executed: Run | None = None
 
     async def execute(self) -> Outcome:
         async with anyio.create_task_group() as tasks:
             await tasks.start(self._watch_signals)
             await tasks.start(self._watch_children)
+            tasks.start_soon(self._tracer.load)
             outcome = await self._run()
             with anyio.CancelScope(shield=True):
                 await stop_descendants()
                 reap_orphans()
+            await self._tracer.close(self._end(outcome))
             tasks.cancel_scope.cancel()
         return outcome
 
     async def _run(self) -> Outcome:
-        run: Run | None = None
         try:
             with self._running:
-                run = Run(self._settings, cancelled_code=self._signal_code, head_start=self._head_start)
+                run = self._executed = Run(
+                    self._settings,
+                    cancelled_code=self._signal_code,
+                    head_start=self._head_start,
+                    tracer=self._tracer,
+                )
                 result = await run.execute()
                 facts = {"commit": result.commit, "seconds": result.seconds, "bytes": result.bytes}
                 return Outcome(0, json.dumps(facts))
         except PrepError as error:
-            masker = run.recorder.masker if run else self._settings.masker()
+            masker = self._executed.recorder.masker if self._executed else self._settings.masker()
             return Outcome(error.exit_code, masker.mask(f"failed: {error.summary()}"))
         name = self._received.name if self._received else "a signal"
         return Outcome(self._signal_code(), f"stopped by {name}; running it again is safe")
+
+    def _end(self, outcome: Outcome) -> RunEnd:
+        """How the run ended, for the tracer."""
+        checkout = self._executed.checkout if self._executed else None
+        stopped = self._received is not None and outcome.code == self._signal_code()
+        return RunEnd(
+            "cancelled" if stopped else "failed" if outcome.code else "succeeded",
+            outcome.code,
+            outcome.message,
+            commit=checkout.commit if checkout else None,
+            ref=checkout.ref if checkout else None,
+        )
 
     def _signal_code(self) -> int:
         return 128 + (self._received or signal.SIGTERM)
