@@ -190,17 +190,25 @@ def _bypasses_proxy(host: str, port: int | None, no_proxy: str) -> bool:
 
 def new_session(settings: PrepSettings) -> aiohttp.ClientSession:
     """A session for one run: no cookies, no more connections than allowed, the environment's certificates."""
-    verify: ssl.SSLContext | bool = True
-    cafile, capath = (settings.environment.get(name) or None for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
-    if settings.api_url.startswith("https:") and (cafile or capath):
-        verify = ssl.create_default_context(cafile=cafile, capath=capath)
-    connector = aiohttp.TCPConnector(limit=settings.max_connections, ssl=verify)
+    connector = aiohttp.TCPConnector(limit=settings.max_connections, ssl=tls_context(settings) or True)
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         middlewares=(_no_silent_retry,),
         requote_redirect_url=False,  # a signed URL is followed as it is written
     )
+
+
+def tls_context(settings: PrepSettings) -> ssl.SSLContext | None:
+    """What the API's certificate is checked against: ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``; None for the usual.
+
+    Raises:
+        OSError: what they name can't be read.
+    """
+    cafile, capath = (settings.environment.get(name) or None for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
+    if settings.api_url.startswith("https:") and (cafile or capath):
+        return ssl.create_default_context(cafile=cafile, capath=capath)
+    return None
 
 
 async def _no_silent_retry(
