@@ -251,7 +251,7 @@ class Git:
             yield
             return
         settings = self.settings
-        words = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
+        words = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "UpdateHostKeys=no"]
         words += ["-o", f"ConnectTimeout={math.ceil(settings.connect_timeout)}"]
         words += ["-o", f"ServerAliveInterval={math.ceil(settings.read_timeout / 2)}", "-o", "ServerAliveCountMax=2"]
         if settings.ssh_known_hosts_file:
