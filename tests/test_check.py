@@ -169,8 +169,7 @@ def _symlink_for_keruta(stage: Stage) -> list[str]:
 
 
 def _directory_for_a_file(stage: Stage) -> list[str]:
-    stage.keruta("documents").mkdir(parents=True)
-    stage.keruta("prep.log").mkdir()
+    stage.keruta("prep.log").mkdir(parents=True)
     return []
 
 
@@ -402,6 +401,26 @@ async def test_a_signal_ends_it_at_once(stage: Stage, number: signal.Signals, co
     assert children
     assert not any(alive(int(pid)) for pid in children)
     assert stderr == f"kerutaprep: stopped by {number.name}; nothing was written\n"
+
+
+@pytest.mark.parametrize("end", ["signal", "time-out", "deadline"])
+async def test_a_resolver_that_hangs_is_not_waited_for(stage: Stage, end: str) -> None:
+    """A name look-up that takes minutes holds up neither a signal nor a time-out."""
+    marker = stage.root / "asked"
+    (stage.root / "sitecustomize.py").write_text(
+        "import pathlib, socket, time\n"
+        f"socket.getaddrinfo = lambda *_, **__: (pathlib.Path({str(marker)!r}).touch(), time.sleep(600))\n"
+    )
+    arguments = {"signal": [], "time-out": ["--connect-timeout", "0.5"], "deadline": ["--deadline", "2"]}[end]
+    command = _checking(stage.command("--repository-url", stage.repository_url, *arguments))
+    environment = {**os.environ, "PYTHONPATH": str(stage.root)}
+    with anyio.fail_after(60):
+        async with await anyio.open_process(command, stdout=subprocess.DEVNULL, env=environment) as program:
+            while not marker.exists():
+                await anyio.sleep(0.01)
+            if end == "signal":
+                program.send_signal(signal.SIGTERM)
+            assert await program.wait() == (143 if end == "signal" else 75)
 
 
 async def test_an_existing_clone_and_its_fate(stage: Stage) -> None:

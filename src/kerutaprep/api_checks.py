@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
 import socket
 import ssl
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import anyio
+import anyio.to_thread
 from anyio.streams.tls import TLSAttribute, TLSStream
 
 from kerutaprep.api import proxy_for, tls_context
@@ -56,6 +59,7 @@ class APIChecks:
         self._proxied = proxy_for(settings.api_url, settings.environment)
         address = urlsplit(self._proxied or settings.api_url)
         self._host, self._port = address.hostname or "", address.port or _DEFAULT_PORTS.get(address.scheme, 80)
+        self._addresses: list[str] = []
         self.url: CloneURL | None = settings.clone_url
         self.branch: str | None = None
         self.size = 0
@@ -64,24 +68,26 @@ class APIChecks:
         """Look the host's name up, or its proxy's."""
         try:
             with anyio.fail_after(self._settings.connect_timeout):
-                found = await anyio.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                # Not by the event loop's own threads, whose end is waited for, whatever the resolver waits for.
+                found = await anyio.to_thread.run_sync(
+                    partial(socket.getaddrinfo, self._host, self._port, type=socket.SOCK_STREAM), abandon_on_cancel=True
+                )
         except TimeoutError as error:
             raise TransportError(f"no answer for {self._host} in {self._settings.connect_timeout:g} s") from error
         except OSError as error:
             raise TransportError(f"{self._host} can't be resolved: {error.strerror}") from error
-        addresses = ", ".join(dict.fromkeys(str(entry[4][0]) for entry in found))
-        return ok("dns", f"{self._host}{' (the proxy)' if self._proxied else ''} is {addresses}")
+        self._addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        proxy = " (the proxy)" if self._proxied else ""
+        return ok("dns", f"{self._host}{proxy} is {', '.join(self._addresses)}")
 
     async def connect(self) -> list[Finding]:
         """Connect, and speak TLS where the URL says so."""
         peer = f"{self._host}:{self._port}"
         try:
             with anyio.fail_after(self._settings.connect_timeout):
-                stream = await anyio.connect_tcp(self._host, self._port)
+                stream = await self._connect_to_any()
         except TimeoutError as error:
-            raise TransportError(
-                f"can't connect to {peer}: timed out after {self._settings.connect_timeout:g} s"
-            ) from error
+            raise TransportError(f"{peer} does not answer in {self._settings.connect_timeout:g} s") from error
         except OSError as error:
             number = getattr(error.__cause__, "errno", None)
             raise TransportError(f"can't connect to {peer}: {os.strerror(number) if number else error}") from error
@@ -90,6 +96,12 @@ class APIChecks:
             return findings + await self._speak_tls(stream, peer)
         finally:
             await anyio.aclose_forcefully(stream)
+
+    async def _connect_to_any(self) -> ByteStream:
+        for address in self._addresses[:-1]:
+            with contextlib.suppress(OSError):
+                return await anyio.connect_tcp(address, self._port)
+        return await anyio.connect_tcp(self._addresses[-1], self._port)
 
     async def _speak_tls(self, stream: ByteStream, peer: str) -> list[Finding]:
         if not self._settings.api_url.startswith("https:"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import signal
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVarTuple
 
@@ -106,7 +107,7 @@ async def check(settings: PrepSettings, show: Callable[[str], None], *, colour: 
 
     def tell(findings: Sequence[Finding]) -> None:
         for finding in findings:
-            show(masker.mask(finding.line(colour=colour)))
+            show(replace(finding, text=masker.mask(finding.text)).line(colour=colour))
 
     async with new_session(settings) as session:
         findings = await look_at_all(

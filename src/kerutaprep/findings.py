@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -107,37 +108,46 @@ async def look_at_all(
     Returns:
         all findings, in that order.
     """
-    found: dict[str, Sequence[Finding]] = {}
-    done = {look.name: anyio.Event() for look in looks}
-    unmet: set[str] = set()
-
-    async def take(look: Look) -> None:
-        for name in (*look.needs, *look.after):
-            await done[name].wait()
-        missing = [name for name in look.needs if name in unmet]
-        if missing:
-            unmet.add(look.name)
-            found[look.name] = skipped(look.name, f"not looked at, since it needs {' and '.join(missing)}")
-        else:
-            found[look.name] = await _outcome(look, retries)
-            if any(finding.error for finding in found[look.name]):
-                unmet.add(look.name)
-        done[look.name].set()
-
-    told: set[str] = set()
+    everything = _Looks(looks, retries)
     with anyio.CancelScope(deadline=anyio.current_time() + (deadline or math.inf)):
         async with anyio.create_task_group() as tasks:
             for look in looks:
-                tasks.start_soon(take, look)
-            for look in looks:
-                await done[look.name].wait()
-                told.add(look.name)
-                tell(found[look.name])
-    for look in looks:
-        if look.name not in told:
-            late = DeadlineError(f"not known by the deadline of {deadline:g} s")
-            tell(found.setdefault(look.name, failed(look.name, late, retries)))
-    return [finding for look in looks for finding in found[look.name]]
+                tasks.start_soon(everything.take, look)
+            while everything.untold:
+                tell(await everything.next())
+    for look in everything.untold:
+        late = DeadlineError(f"not known by the deadline of {deadline:g} s")
+        tell(everything.found.setdefault(look.name, failed(look.name, late, retries)))
+    return [finding for look in looks for finding in everything.found[look.name]]
+
+
+class _Looks:
+    """Looks under way: what each has found, and which wait to be told of."""
+
+    def __init__(self, looks: Sequence[Look], retries: int) -> None:
+        self.found: dict[str, Sequence[Finding]] = {}
+        self.untold = deque(looks)
+        self._done = {look.name: anyio.Event() for look in looks}
+        self._unmet: set[str] = set()
+        self._retries = retries
+
+    async def take(self, look: Look) -> None:
+        for name in (*look.needs, *look.after):
+            await self._done[name].wait()
+        missing = [name for name in look.needs if name in self._unmet]
+        if missing:
+            found: Sequence[Finding] = skipped(look.name, f"not looked at, since it needs {' and '.join(missing)}")
+        else:
+            found = await _outcome(look, self._retries)
+        if missing or any(finding.error for finding in found):
+            self._unmet.add(look.name)
+        self.found[look.name] = found
+        self._done[look.name].set()
+
+    async def next(self) -> Sequence[Finding]:
+        """The findings of the first look that was not told of."""
+        await self._done[self.untold[0].name].wait()
+        return self.found[self.untold.popleft().name]
 
 
 async def _outcome(look: Look, retries: int) -> Sequence[Finding]:

@@ -47,7 +47,7 @@ def look_at_keruta(workspace: Workspace, document_ids: tuple[str, ...]) -> list[
     """
     for directory in (workspace.keruta, workspace.documents):
         if not os.path.lexists(directory):
-            return ok("keruta dir", f"{directory} is not there yet, and would be made")
+            break
         with disk_errors("looking at", directory):
             require_directory(directory)
         require_writable(directory)
@@ -55,6 +55,8 @@ def look_at_keruta(workspace: Workspace, document_ids: tuple[str, ...]) -> list[
         path = workspace.root / name
         if path.is_dir() and not path.is_symlink():
             raise WorkDirError(f"{path} is a directory, where a file is to be; something is in the way, move it")
+    if not os.path.lexists(workspace.keruta):
+        return ok("keruta dir", f"{workspace.keruta} is not there yet, and would be made")
     return ok("keruta dir", f"{workspace.keruta} is a directory, and this run's files would replace those in it")
 
 
