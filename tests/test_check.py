@@ -20,9 +20,11 @@ import pytest
 import trustme
 from aiohttp import web
 
+from kerutaprep import journal
 from kerutaprep.embedded import api_application, make_repository, serve
 from kerutaprep.errors import CredentialsError, NotFoundError, PrepError, TransportError
 from kerutaprep.findings import Finding, Look, decisive_error, failed, look_at_all, ok
+from kerutaprep.target import Target
 from tests.fakes import SCRIPT, Ended, Gate, Stage, alive, body, login, reset, run_git, run_program, status
 
 if TYPE_CHECKING:
@@ -438,6 +440,17 @@ async def test_an_existing_clone_and_its_fate(stage: Stage) -> None:
     assert reset_line == "warning: is there, and has uncommitted changes, which --on-existing reset would overwrite"
     run_git(stage.work, "checkout", "-q", "--force", "HEAD")
     assert "exactly the ref" in _lines(await _check(stage, "--on-existing", "reset"))["clone"]
+
+
+async def test_a_checkout_that_was_killed_is_told(stage: Stage) -> None:
+    """That the next run finishes what an earlier one was stopped in is said, and nothing of it is done."""
+    assert (await run_program(stage.command())).code == 0
+    journal.begin(stage.work / ".git", journal.Entry(stage.commit, Target(stage.commit, "main", "main")))
+    before = _snapshot(stage.work)
+    ended = await _check(stage)
+    assert ended.code == 0
+    assert "a run was stopped in its checkout" in _lines(ended)["clone"]
+    assert _snapshot(stage.work) == before
 
 
 async def test_a_clones_configuration_is_not_obeyed(stage: Stage) -> None:
