@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerutaprep.checks import split_list
 from kerutaprep.options import OPTIONS, options_help, parse_arguments
+from kerutaprep.values import split_list
 
 _FLAGS = {option.flag: option.field for option in OPTIONS if option.flag and option.kind == "value"}
 _WORDS = st.text(min_size=1) | st.sampled_from([*_FLAGS, "--", "-", "--help", "--lfs", "=", "--ref=x", "$(X)"])

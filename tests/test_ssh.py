@@ -16,6 +16,7 @@ import anyio
 import pytest
 
 from kerutaprep import CredentialsError, prepare
+from tests.fakes import run_program
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -141,3 +142,15 @@ async def test_a_changed_host_is_refused(stage: Stage, server: _Server) -> None:
     )
     with pytest.raises(CredentialsError, match="host key"):
         await prepare(settings)
+
+
+async def test_a_check_logs_in_and_writes_nothing(stage: Stage, server: _Server) -> None:
+    """A check finds the ref over ssh with the key, and leaves neither known hosts nor anything else behind."""
+    settings = ["--repository-url", _url(stage, server), "--ssh-known-hosts-file", str(server.known_hosts)]
+    command = [word if word != "init" else "check" for word in stage.command(*settings)]
+    let_in = await run_program([*command, "--ssh-key-file", str(server.key)])
+    refused = await run_program([*command, "--ssh-key-file", str(server.stranger)])
+    assert let_in.code == 0, let_in.stdout
+    assert f"main, the default, is {stage.commit[:12]}" in let_in.stdout
+    assert refused.code == 77
+    assert sorted(path.name for path in stage.root.iterdir()) == ["served", "ssh"]

@@ -34,7 +34,7 @@ def _leave_at_once(number: int, _frame: FrameType | None) -> None:
     """Answer a signal while nothing runs yet that would have to be stopped; the run has a handler of its own."""
     from kerutaprep.commands import say_last
 
-    say_last(f"stopped by {signal.Signals(number).name} before anything was begun")
+    say_last(f"stopped by {signal.Signals(number).name} before anything was begun", pods_run=sys.argv[1:2] != ["check"])
     os._exit(128 + number)
 
 

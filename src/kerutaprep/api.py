@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import re
 import socket
-import ssl
 import time
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 from yarl import URL
@@ -19,6 +17,7 @@ from yarl import URL
 from kerutaprep.apirequest import headers_for, new_request_id, proxy_for, repository_path
 from kerutaprep.errors import CredentialsError, NotFoundError, PrepError, ProtocolError, TransportError
 from kerutaprep.names import CloneURL, check_branch, parse_clone_url
+from kerutaprep.tls import LateContext
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterator, Mapping
@@ -164,7 +163,7 @@ def _repository_in(body: bytes, what: str) -> Repository:
 
 def new_session(settings: PrepSettings) -> aiohttp.ClientSession:
     """A session for one run: no cookies, no more connections than allowed, the environment's certificates."""
-    verify = _LateCertificates(*certificates_in(settings.environment))
+    verify = LateContext(settings.environment)
     connector = aiohttp.TCPConnector(limit=settings.max_connections, ssl=verify, socket_factory=_make_socket)
     return aiohttp.ClientSession(
         connector=connector,
@@ -191,34 +190,6 @@ def _make_socket(address: AddrInfoType) -> socket.socket:
     early = _under_way.get()
     connection = early.take_connection() if early else None
     return connection or socket.socket(*address[:3])
-
-
-class _LateCertificates(ssl.SSLContext):
-    """A client's context that reads the certificates when they are first needed: most runs use plain HTTP."""
-
-    def __new__(cls, _cafile: str | None, _capath: str | None) -> _LateCertificates:
-        return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
-
-    def __init__(self, cafile: str | None, capath: str | None) -> None:
-        self._places = (cafile, capath)
-        self._context: ssl.SSLContext | None = None
-
-    def wrap_bio(self, *arguments: Any, **options: Any) -> ssl.SSLObject:
-        """Begin a connection (asyncio begins every one so)."""
-        if self._context is None:
-            cafile, capath = self._places
-            self._context = ssl.create_default_context(cafile=cafile, capath=capath)
-        return self._context.wrap_bio(*arguments, **options)
-
-
-def certificates_in(environment: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """The file and the directory of certificates that are trusted: the environment's, else OpenSSL's own."""
-    cafile, capath = (environment.get(name) or None for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
-    if cafile or capath:
-        return cafile, capath
-    usual = ssl.get_default_verify_paths()
-    file, directory = Path(usual.openssl_cafile), Path(usual.openssl_capath)
-    return str(file) if file.is_file() else None, str(directory) if directory.is_dir() else None
 
 
 async def _no_silent_retry(

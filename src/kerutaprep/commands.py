@@ -27,26 +27,30 @@ _USAGE = """\
 Gets a Keruta task's work directory ready.
 
 usage: keruta-agent init [options]          prepare the work directory; the settings are below
+       keruta-agent check [options]         what init would meet, without writing anything
        keruta-agent demo [DIRECTORY]        a whole run on an embedded API and git server
        keruta-agent report [FILE] [--svg PICTURE]
                                             draw a run's report [.keruta/prep.json]
        keruta-agent --version
 
-settings of init, as a flag and as a variable; a flag wins:
+settings of init and check, as a flag and as a variable; a flag wins:
 """
 _FOREIGN_COMMANDS = frozenset({"run", "execute"})
 
 
 def run_command(words: Sequence[str]) -> int:
     """Run one command line and give its exit code; whatever fails is said on stderr's last line."""
+    pods_run = list(words[:1]) != ["check"]  # a check is a person's: it leaves the pod's last words alone
     try:
         return _command(words)
     except PrepError as error:
-        say_last(f"failed: {error.summary()}")
+        say_last(f"failed: {error.summary()}", pods_run=pods_run)
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the outermost boundary: what gets here is a bug, and has an exit code
         _show_place_of(error)
-        say_last(f"failed: a bug in kerutaprep {__version__}, please report it: {type(error).__name__}")
+        say_last(
+            f"failed: a bug in kerutaprep {__version__}, please report it: {type(error).__name__}", pods_run=pods_run
+        )
         return InternalError.exit_code
 
 
@@ -57,6 +61,8 @@ def _command(words: Sequence[str]) -> int:
     match command:
         case "init":
             return _init(rest)
+        case "check":
+            return _check(rest)
         case "demo":
             return _demo(rest)
         case "report":
@@ -128,6 +134,26 @@ def _read_no_certificates() -> None:
     os.environ["SSL_CERT_FILE"] = os.environ["SSL_CERT_DIR"] = os.devnull
 
 
+def _check(words: Sequence[str]) -> int:
+    from kerutaprep.findings import Finding
+
+    try:
+        settings = _settings(*parse_arguments(words))
+    except SettingsError as error:
+        for problem in error.problems:
+            write_line(sys.stdout, Finding("failed", "setting", problem).line(colour=False))
+        raise
+    from kerutaprep.check import supervise_check
+    from kerutaprep.console import configure_logging
+
+    configure_logging(settings.log_level, settings.log_format)
+    colour = sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    outcome = supervise_check(settings, lambda line: write_line(sys.stdout, line), colour=colour)
+    if outcome.code:
+        say_last(outcome.message, pods_run=False)
+    return outcome.code
+
+
 def _settings(values: dict[str, Any], problems: list[str]) -> PrepSettings:
     from kerutaprep.settings import PrepSettings
 
@@ -189,10 +215,11 @@ def _say(text: str) -> int:
     return 0
 
 
-def say_last(message: str) -> None:
-    """Say how a command ended, on stderr's last line and in the termination log."""
+def say_last(message: str, *, pods_run: bool = True) -> None:
+    """Say how a command ended, on stderr's last line and, where it is the pod's run, in the termination log."""
     write_line(sys.stderr, f"kerutaprep: {' '.join(message.split())}")
-    _write_termination_log(f"kerutaprep: {message}")
+    if pods_run:
+        _write_termination_log(f"kerutaprep: {message}")
 
 
 def _write_termination_log(message: str) -> None:

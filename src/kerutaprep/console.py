@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kerutaprep.events import format_line
 
-_TERMINATION_LOG = Path("/dev/termination-log")
+TERMINATION_LOG = Path("/dev/termination-log")
 _LONGEST_TERMINATION_MESSAGE = 4096
 """Bytes that Kubernetes reads of it."""
 _FIELDS = ("event", "step", "seconds", "attempt", "bytes", "request_id")
@@ -68,7 +68,7 @@ def write_termination_log(message: str, configured: str | None) -> None:
     data = data.decode(errors="ignore").encode()
     flags = os.O_WRONLY | os.O_TRUNC | (os.O_CREAT if configured else 0)
     try:
-        descriptor = os.open(configured or _TERMINATION_LOG, flags, 0o644)
+        descriptor = os.open(configured or TERMINATION_LOG, flags, 0o644)
     except OSError:
         return
     try:

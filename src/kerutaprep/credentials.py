@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kerutaprep.checks import secret_for_header
 from kerutaprep.errors import CredentialsError
+from kerutaprep.values import secret_for_header
 
 TYPE_CHECKING = False  # typing is not imported before git is on its way
 if TYPE_CHECKING:

@@ -208,7 +208,7 @@ def ssh_environment(settings: Settings, key: str | None) -> dict[str, str]:
     """
     import shlex  # noqa: PLC0415 - for an ssh URL only
 
-    words = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
+    words = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "UpdateHostKeys=no"]
     words += ["-o", f"ConnectTimeout={_whole(settings.connect_timeout)}"]
     words += ["-o", f"ServerAliveInterval={_whole(settings.read_timeout / 2)}", "-o", "ServerAliveCountMax=2"]
     if settings.ssh_known_hosts_file:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 _MODE = 0o755
 _HTML = re.compile(rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype|html|head|body|title|meta|script)\b", re.I | re.S)
 _SHEBANG = re.compile(rb"#![ \t]*([^ \t\r\n]+)[ \t]*([^\r\n]*)")
-_HEAD = 4096
+HEAD = 4096
+"""Bytes of a script that tell what it is."""
 
 
 class InstallScript:
@@ -84,19 +85,12 @@ class InstallScript:
 
     def _accept(self, part: Path, content_type: str, what: str) -> bool:
         with disk_errors("reading", part), part.open("rb") as file:
-            head = file.read(_HEAD)
+            head = file.read(HEAD)
         if not head.strip() and part.stat().st_size == len(head):
             return False
-        is_script = head.removeprefix(codecs.BOM_UTF8).startswith(b"#!")
-        if not is_script and (_HTML.match(head.removeprefix(codecs.BOM_UTF8)) or "html" in content_type):
-            raise ProtocolError(
-                f"{what}: the answer is an HTML page ({content_type}), not a script; a login or proxy page?"
-            )
-        expected = self._settings.script_sha256
-        if expected and (actual := file_digest(part, "sha256").hex()) != expected:
-            raise ProtocolError(
-                f"{what}: its SHA-256 is {actual}, but --script-sha256 asks for {expected}; it was not run"
-            )
+        refuse_html(head, content_type, what)
+        if self._settings.script_sha256:
+            require_digest(file_digest(part, "sha256").hex(), self._settings.script_sha256, what)
         _use_unix_line_ends(part)
         return True
 
@@ -141,6 +135,34 @@ class InstallScript:
         return with_safe_directory(environment, self._workspace.root)
 
 
+def refuse_html(head: bytes, content_type: str, what: str) -> None:
+    """Refuse a page that was answered in a script's place.
+
+    Args:
+        head: the answer's first bytes, at least ``HEAD`` where it has so many.
+        content_type: the answer's.
+        what: what was asked for, for messages.
+
+    Raises:
+        ProtocolError: it is HTML.
+    """
+    text = head.removeprefix(codecs.BOM_UTF8)
+    if not text.startswith(b"#!") and (_HTML.match(text) or "html" in content_type):
+        raise ProtocolError(
+            f"{what}: the answer is an HTML page ({content_type}), not a script; a login or proxy page?"
+        )
+
+
+def require_digest(actual: str, expected: str, what: str) -> None:
+    """Refuse a script that is not the one that the settings name.
+
+    Raises:
+        ProtocolError: the digests, in hexadecimal, differ.
+    """
+    if actual != expected:
+        raise ProtocolError(f"{what}: its SHA-256 is {actual}, but --script-sha256 asks for {expected}; it was not run")
+
+
 def with_safe_directory(environment: dict[str, str], directory: Path) -> dict[str, str]:
     """Add ``safe.directory`` (git-config(1)) to whatever configuration the environment has for git."""
     count = int(environment.get("GIT_CONFIG_COUNT", "0") or 0)
@@ -158,7 +180,12 @@ def _ending(status: int) -> str:
 def _interpreter_of(script: Path) -> list[str]:
     """The command that execve(2) would use; called by name it works on a volume mounted noexec, too."""
     with disk_errors("reading", script), script.open("rb") as file:
-        found = _SHEBANG.match(file.read(_HEAD))
+        return interpreter_in(file.read(HEAD))
+
+
+def interpreter_in(head: bytes) -> list[str]:
+    """The interpreter and its argument that a script's first bytes name; ``/bin/sh`` where they name none."""
+    found = _SHEBANG.match(head.removeprefix(codecs.BOM_UTF8))
     if not found:
         return ["/bin/sh"]
     argument = found[2].rstrip().decode(errors="surrogateescape")

@@ -6,15 +6,15 @@ else is loaded.
 
 from __future__ import annotations
 
-from kerutaprep import checks
-from kerutaprep.checks import split_list
+from kerutaprep import values
+from kerutaprep.values import split_list
 
 TYPE_CHECKING = False  # typing is not imported before git is on its way
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Literal
 
-    from kerutaprep.checks import Check
+    from kerutaprep.values import Check
 
 
 class Option:
@@ -25,7 +25,7 @@ class Option:
         flag: None for a secret: a command line is visible to everyone on the machine.
         variables: in order of precedence.
         help: a line that says what it is.
-        check: what it may be; one of ``checks``.
+        check: what it may be; one of ``values``.
         default: what it is where it is not given; None for none.
         kind: a switch may stand without a value, a repeated flag adds to a list.
     """
@@ -62,8 +62,8 @@ EMPTY_IS_A_VALUE = frozenset({"document_ids"})
 REQUIRED = frozenset({"repository_id", "document_ids", "api_url"})
 """An empty flag for one of these is kept, so that its absence is reported as what it is."""
 
-_ID, _SECRET = checks.text(checks.an_id), checks.text(checks.secret_for_header)
-_TEXT, _FILE = checks.text(checks.anything), checks.readable_file
+_ID, _SECRET = values.text(values.an_id), values.text(values.secret_for_header)
+_TEXT, _FILE = values.text(values.anything), values.readable_file
 
 OPTIONS = (
     Option("repository_id", "--repository-id", ("KERUTA_REPOSITORY_ID",), "the task's repository in keruta-api", _ID),
@@ -72,7 +72,7 @@ OPTIONS = (
         "--document-id",
         ("KERUTA_DOCUMENT_ID",),
         "a document of the task; several: repeat it, or separate them by commas; empty: none",
-        checks.several(checks.an_id),
+        values.several(values.an_id),
         kind="repeat",
     ),
     Option(
@@ -80,9 +80,9 @@ OPTIONS = (
         "--api-url",
         ("KERUTA_API_ENDPOINT", "KERUTA_API_URL"),
         "where keruta-api answers",
-        checks.text(checks.api_url),
+        values.text(values.api_url),
     ),
-    Option("work_dir", "--work-dir", ("KERUTA_WORK_DIR",), "the directory to get ready", checks.path, "/work"),
+    Option("work_dir", "--work-dir", ("KERUTA_WORK_DIR",), "the directory to get ready", values.path, "/work"),
     Option("api_token", None, ("KERUTA_API_TOKEN",), "the API's bearer token", _SECRET),
     Option("api_token_file", None, ("KERUTA_API_TOKEN_FILE",), "a file with it, read for each attempt", _FILE),
     Option(
@@ -90,28 +90,28 @@ OPTIONS = (
         "--repository-url",
         ("KERUTA_REPOSITORY_URL",),
         "the clone URL [asked of the API]",
-        checks.text(checks.clone_url),
+        values.text(values.clone_url),
     ),
     Option(
         "ref",
         "--ref",
         ("KERUTA_REPOSITORY_REF",),
         "a branch, tag or full commit id [the default branch]",
-        checks.text(checks.a_ref),
+        values.text(values.a_ref),
     ),
     Option(
         "work_branch",
         "--work-branch",
         ("KERUTA_WORK_BRANCH",),
         "a branch to create on the ref, or to continue",
-        checks.text(checks.a_branch),
+        values.text(values.a_branch),
     ),
     Option(
         "depth",
         "--depth",
         ("KERUTA_GIT_DEPTH",),
         "commits of history; 0: all of it",
-        checks.whole_number(0, 2**31 - 1),
+        values.whole_number(0, 2**31 - 1),
         1,
     ),
     Option(
@@ -119,23 +119,23 @@ OPTIONS = (
         "--submodules",
         ("KERUTA_GIT_SUBMODULES",),
         "no, yes or recursive",
-        checks.one_of("no", "yes", "recursive"),
+        values.one_of("no", "yes", "recursive"),
         "no",
     ),
-    Option("lfs", "--lfs", ("KERUTA_GIT_LFS",), "fetch what git-lfs keeps", checks.switch, False, "switch"),
+    Option("lfs", "--lfs", ("KERUTA_GIT_LFS",), "fetch what git-lfs keeps", values.switch, False, "switch"),
     Option(
         "git_cache_dir",
         "--git-cache-dir",
         ("KERUTA_GIT_CACHE_DIR",),
         "bare mirrors that many pods may share",
-        checks.path,
+        values.path,
     ),
     Option(
         "sparse_paths",
         "--sparse-path",
         ("KERUTA_GIT_SPARSE_PATHS",),
         "check out only this directory (and those given besides) [all]",
-        checks.several(checks.sparse_path),
+        values.several(values.sparse_path),
         (),
         "repeat",
     ),
@@ -155,7 +155,7 @@ OPTIONS = (
         "--on-existing",
         ("KERUTA_ON_EXISTING",),
         "an existing clone: update, reset, fail",
-        checks.one_of("update", "reset", "fail"),
+        values.one_of("update", "reset", "fail"),
         "update",
     ),
     Option(
@@ -163,7 +163,7 @@ OPTIONS = (
         "--install-after",
         ("KERUTA_INSTALL_AFTER",),
         "script or documents",
-        checks.one_of("script", "documents"),
+        values.one_of("script", "documents"),
         "script",
     ),
     Option(
@@ -171,35 +171,35 @@ OPTIONS = (
         "--script-sha256",
         ("KERUTA_SCRIPT_SHA256",),
         "run the script only with this digest",
-        checks.text(checks.sha256),
+        values.text(values.sha256),
     ),
     Option(
         "script_timeout",
         "--script-timeout",
         ("KERUTA_TIMEOUT",),
         "seconds that install.sh may run",
-        checks.seconds,
+        values.seconds,
         1800.0,
     ),
-    Option("deadline", "--deadline", ("KERUTA_DEADLINE",), "seconds for the whole run [none]", checks.seconds),
+    Option("deadline", "--deadline", ("KERUTA_DEADLINE",), "seconds for the whole run [none]", values.seconds),
     Option(
-        "retries", "--retries", ("KERUTA_RETRY_COUNT",), "attempts after the first", checks.whole_number(0, 1000), 5
+        "retries", "--retries", ("KERUTA_RETRY_COUNT",), "attempts after the first", values.whole_number(0, 1000), 5
     ),
     Option(
         "connect_timeout",
         "--connect-timeout",
         ("KERUTA_CONNECT_TIMEOUT",),
         "seconds to connect",
-        checks.seconds,
+        values.seconds,
         10.0,
     ),
-    Option("read_timeout", "--read-timeout", ("KERUTA_READ_TIMEOUT",), "seconds without a byte", checks.seconds, 30.0),
+    Option("read_timeout", "--read-timeout", ("KERUTA_READ_TIMEOUT",), "seconds without a byte", values.seconds, 30.0),
     Option(
         "max_connections",
         "--max-connections",
         ("KERUTA_MAX_CONNECTIONS",),
         "to the API, at a time",
-        checks.whole_number(1, 10_000),
+        values.whole_number(1, 10_000),
         16,
     ),
     Option(
@@ -207,7 +207,7 @@ OPTIONS = (
         "--group-write",
         ("KERUTA_GROUP_WRITE",),
         "make everything group-writable",
-        checks.switch,
+        values.switch,
         False,
         "switch",
     ),
@@ -216,7 +216,7 @@ OPTIONS = (
         "--log-level",
         ("KERUTA_LOG_LEVEL",),
         "DEBUG, INFO, WARNING or ERROR",
-        checks.one_of("DEBUG", "INFO", "WARNING", "ERROR"),
+        values.one_of("DEBUG", "INFO", "WARNING", "ERROR"),
         "INFO",
     ),
     Option(
@@ -224,10 +224,10 @@ OPTIONS = (
         "--log-format",
         ("KERUTA_LOG_FORMAT",),
         "auto, text or json",
-        checks.one_of("auto", "text", "json"),
+        values.one_of("auto", "text", "json"),
         "auto",
     ),
-    Option("termination_log", None, ("KERUTA_TERMINATION_LOG",), "where the pod's last words go", checks.path),
+    Option("termination_log", None, ("KERUTA_TERMINATION_LOG",), "where the pod's last words go", values.path),
 )
 
 BY_FIELD = {option.field: option for option in OPTIONS}
@@ -244,7 +244,7 @@ def parse_arguments(words: Sequence[str]) -> tuple[dict[str, str | list[str]], l
     Returns:
         the values by field, a list for a repeated flag, and one sentence for each problem.
     """
-    values: dict[str, str | list[str]] = {}
+    given: dict[str, str | list[str]] = {}
     problems: list[str] = []
     rest = list(words)
     while rest:
@@ -265,8 +265,8 @@ def parse_arguments(words: Sequence[str]) -> tuple[dict[str, str | list[str]], l
                 continue
             else:
                 value = rest.pop(0)
-        _store(values, option, value)
-    return values, problems
+        _store(given, option, value)
+    return given, problems
 
 
 def _unknown(flag: str) -> str:
@@ -278,16 +278,16 @@ def _unknown(flag: str) -> str:
     return f"{flag}: no such option"
 
 
-def _store(values: dict[str, str | list[str]], option: Option, value: str) -> None:
+def _store(given: dict[str, str | list[str]], option: Option, value: str) -> None:
     if option.kind == "repeat":
-        earlier = values.setdefault(option.field, [])
+        earlier = given.setdefault(option.field, [])
         assert isinstance(earlier, list)  # noqa: S101 - narrows the type; a repeated flag's value is made a list above
         if value or option.field in EMPTY_IS_A_VALUE:
             earlier.extend(split_list(value) if option.field == "document_ids" else [value])
         elif not earlier:
-            del values[option.field]
+            del given[option.field]
     elif value or option.field in REQUIRED:
-        values[option.field] = value
+        given[option.field] = value
 
 
 def check_all(given: Mapping[str, object], environment: Mapping[str, str]) -> dict[str, object] | None:
@@ -309,7 +309,7 @@ def check_all(given: Mapping[str, object], environment: Mapping[str, str]) -> di
             checked[option.field] = option.default
             continue
         try:
-            checks.refuse_unexpanded(value)
+            values.refuse_unexpanded(value)
             checked[option.field] = option.check(value)
         except ValueError:
             return None

@@ -21,6 +21,7 @@ from kerutaprep.report import StepReport, make_report, write_report
 from kerutaprep.retry import RetryPolicy, retrying
 from kerutaprep.runner import run_plan
 from kerutaprep.settings import mask_login
+from kerutaprep.tls import require_certificates
 from kerutaprep.tracing import UNTRACED
 from kerutaprep.workspace import Workspace
 from kerutaprep.worktree import Checkout, Worktree
@@ -117,6 +118,7 @@ class Run:
         tracer: Tracer = UNTRACED,
     ) -> None:
         require_lfs(settings)
+        require_certificates(settings.api_url, settings.environment)
         self._head_start = head_start or HeadStart()
         self._settings = settings
         self._session = session

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from kerutaprep.checks import refuse_unexpanded
 from kerutaprep.credentials import api_token, git_token
 from kerutaprep.errors import SettingsError
 from kerutaprep.masking import SHORTEST_FOREIGN, Masker, is_secret, otlp_secrets
 from kerutaprep.names import CloneURL, parse_clone_url
 from kerutaprep.options import BY_FIELD, EMPTY_IS_A_VALUE
+from kerutaprep.values import refuse_unexpanded
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo

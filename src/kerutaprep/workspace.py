@@ -203,7 +203,7 @@ class Workspace:
     def publish_now(self, part: Path, target: Path, mode: int | None = None) -> None:
         """``publish``, for a thread that may block."""
         with disk_errors("writing", target):
-            _require_directory(target.parent)
+            require_directory(target.parent)
             if mode is not None:
                 part.chmod(mode)
             self.share(part)
@@ -230,7 +230,7 @@ def write_anew(path: Path, content: bytes) -> None:
         WorkDirError: the disk refuses, or its directory is none.
     """
     with disk_errors("writing", path):
-        _require_directory(path.parent)
+        require_directory(path.parent)
         descriptor, part = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -254,10 +254,10 @@ def make_directory(directory: Path) -> None:
     try:
         directory.mkdir()
     except FileExistsError:
-        _require_directory(directory)
+        require_directory(directory)
 
 
-def _require_directory(directory: Path) -> None:
+def require_directory(directory: Path) -> None:
     """Refuse a symlink above all: what it points at is not ours to write to."""
     if not stat.S_ISDIR(directory.lstat().st_mode):
         raise WorkDirError(f"{directory} is in the way: it must be a directory, not a link or a file; move it")

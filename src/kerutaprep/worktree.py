@@ -93,7 +93,7 @@ class Worktree:
     async def _clone(self, url: CloneURL, ref: str | None) -> Checkout:
         if not await anyio.to_thread.run_sync(os.path.lexists, self._git_dir):
             return await self._clone_afresh(url, ref, replace=await self._was_being_replaced())
-        if not await self._is_clone_of(url):
+        if not await self.is_clone_of(url):
             return await self._clone_afresh(url, ref, replace=True)
         try:
             await self._finish_earlier()
@@ -242,8 +242,12 @@ class Worktree:
                     self._record.note("somebody went on where an earlier run was stopped; that is left as it is")
         await anyio.to_thread.run_sync(journal.end, self._git_dir)
 
-    async def _is_clone_of(self, url: CloneURL) -> bool:
-        """Whether the clone that is there is to be kept; refuses one that must be neither kept nor replaced."""
+    async def is_clone_of(self, url: CloneURL) -> bool:
+        """Whether the clone that is there is to be kept. Only looks; has later commands not obey its configuration.
+
+        Raises:
+            WorkDirError: it must be neither kept nor replaced.
+        """
         policy = self._settings.on_existing
         if policy == "fail":
             raise WorkDirError(f"{self._git_dir} is there already, and --on-existing is fail")
@@ -313,7 +317,7 @@ class Worktree:
     async def _reason_to_keep(  # noqa: PLR0911 - a list of reasons, the first of which counts
         self, target: Target, head: str, local: str | None
     ) -> str | None:
-        if await anyio.to_thread.run_sync(self._is_in_the_middle):
+        if await anyio.to_thread.run_sync(self.is_in_the_middle):
             return "a merge, rebase, cherry-pick, revert or bisection is under way in it"
         if (await self._in_tree("status", "--porcelain", "--untracked-files=no")).strip():
             return "it has uncommitted changes"
@@ -336,7 +340,8 @@ class Worktree:
         listing = await self._git.run("worktree", "list", "--porcelain", at=self._git_dir)
         return f"branch refs/heads/{branch}" in listing.splitlines()
 
-    def _is_in_the_middle(self) -> bool:
+    def is_in_the_middle(self) -> bool:
+        """Whether a merge, rebase or the like is under way; for a thread that may block."""
         return any((self._git_dir / name).exists() for name in _IN_THE_MIDDLE)
 
     def _end_what_is_under_way(self) -> None:
