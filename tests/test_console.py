@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerutaprep.commands import say_last
-from kerutaprep.console import JSONFormatter, TextFormatter, write_termination_log
+from kerutaprep.console import JSONFormatter, TextFormatter
+from kerutaprep.lastwords import say_last, write_termination_log
 
 _MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 

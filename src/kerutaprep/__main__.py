@@ -11,6 +11,8 @@ import os
 import signal
 import sys
 
+from kerutaprep.lastwords import say_last
+
 TYPE_CHECKING = False  # typing itself is not imported here
 if TYPE_CHECKING:
     from types import FrameType
@@ -32,8 +34,6 @@ def main() -> NoReturn:
 
 def _leave_at_once(number: int, _frame: FrameType | None) -> None:
     """Answer a signal while nothing runs yet that would have to be stopped; the run has a handler of its own."""
-    from kerutaprep.commands import say_last
-
     say_last(f"stopped by {signal.Signals(number).name} before anything was begun", pods_run=sys.argv[1:2] != ["check"])
     os._exit(128 + number)
 

@@ -76,6 +76,7 @@ class Claim:
             if not stat.S_ISDIR(os.lstat(keruta).st_mode):
                 raise NotADirectoryError(f"{keruta} is a link")
             self.parts = make_parts(keruta)
+            self._made.append(self.parts)
         except OSError:
             self.give_up()
             raise
@@ -91,11 +92,12 @@ class Claim:
         self._made.append(directory)
 
     def give_up(self) -> None:
-        """Leave everything as it was, the times of what was there before too; never fails."""
-        if self.parts:
-            import shutil  # noqa: PLC0415 - for this only
-
-            shutil.rmtree(self.parts, ignore_errors=True)
+        """Leave everything as it was, the times of what was there before too; never fails, and imports nothing."""
+        for directory, directories, files in os.walk(self.parts, topdown=False):
+            for name in files:
+                _try(os.unlink, os.path.join(directory, name))
+            for name in directories:
+                _try(os.rmdir, os.path.join(directory, name))
         for directory in reversed(self._made):
             _try(os.rmdir, directory)
         for path, accessed, modified in reversed(self._times):

@@ -13,13 +13,14 @@ import sys
 from kerutaprep._version import __version__
 from kerutaprep.errors import InternalError, PrepError, SettingsError
 from kerutaprep.headstart import Checked, HeadStart, is_traced
+from kerutaprep.lastwords import leave_in_pod, say_last, write_line
 from kerutaprep.options import check_all, options_help, parse_arguments
 
 TYPE_CHECKING = False  # typing is not imported before git is on its way
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
-    from typing import Any, TextIO
+    from typing import Any
 
     from kerutaprep.settings import PrepSettings
 
@@ -104,12 +105,10 @@ def _run(settings: PrepSettings, head_start: HeadStart) -> int:
     gc.freeze()  # what is loaded stays: looking through it again and again would cost 40 ms
     gc.enable()
     outcome = supervise(settings, head_start)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # the run is over; what is left is to say how it went
     if outcome.code:
         say_last(outcome.message)
     else:
-        _write_termination_log(outcome.message)
+        leave_in_pod(outcome.message)
     return outcome.code
 
 
@@ -200,33 +199,9 @@ def _report(words: Sequence[str]) -> int:
     return 0
 
 
-def write_line(stream: TextIO | None, text: str) -> None:
-    """Write a line to a stream that may be closed or have lost its reader, which is no reason to fail."""
-    if stream is not None:
-        try:
-            stream.write(f"{text}\n")
-            stream.flush()
-        except (OSError, ValueError):
-            return
-
-
 def _say(text: str) -> int:
     write_line(sys.stdout, text)
     return 0
-
-
-def say_last(message: str, *, pods_run: bool = True) -> None:
-    """Say how a command ended, on stderr's last line and, where it is the pod's run, in the termination log."""
-    write_line(sys.stderr, f"kerutaprep: {' '.join(message.split())}")
-    if pods_run:
-        _write_termination_log(f"kerutaprep: {message}")
-
-
-def _write_termination_log(message: str) -> None:
-    from kerutaprep.console import write_termination_log
-
-    # Read here and not from the settings: a message about wrong settings goes there, too.
-    write_termination_log(message, os.environ.get("KERUTA_TERMINATION_LOG") or None)
 
 
 def _show_place_of(error: BaseException) -> None:

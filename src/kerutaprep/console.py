@@ -1,19 +1,14 @@
-"""What the program shows: log records on stderr, and the pod's termination log."""
+"""What the program shows: log records on stderr."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 
 from kerutaprep.events import format_line
 
-TERMINATION_LOG = Path("/dev/termination-log")
-_LONGEST_TERMINATION_MESSAGE = 4096
-"""Bytes that Kubernetes reads of it."""
 _FIELDS = ("event", "step", "seconds", "attempt", "bytes", "request_id")
 
 
@@ -53,27 +48,3 @@ def configure_logging(level: str, log_format: str) -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("kerutaprep").setLevel(level)
     logging.raiseExceptions = False  # a reader of stderr that went away is no reason to fail
-
-
-def write_termination_log(message: str, configured: str | None) -> None:
-    """Leave a message for ``kubectl describe pod``, at most 4096 bytes of it.
-
-    Written in place, since it is a bind mount. That it can't be written harms nothing.
-
-    Args:
-        message: one line.
-        configured: the path, None for Kubernetes's own where there is one.
-    """
-    data = message.encode(errors="replace")[:_LONGEST_TERMINATION_MESSAGE]
-    data = data.decode(errors="ignore").encode()
-    flags = os.O_WRONLY | os.O_TRUNC | (os.O_CREAT if configured else 0)
-    try:
-        descriptor = os.open(configured or TERMINATION_LOG, flags, 0o644)
-    except OSError:
-        return
-    try:
-        os.write(descriptor, data)
-    except OSError:
-        return
-    finally:
-        os.close(descriptor)

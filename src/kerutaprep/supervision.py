@@ -34,7 +34,8 @@ class Outcome(NamedTuple):
 def supervise(settings: PrepSettings, head_start: HeadStart) -> Outcome:
     """Run ``prepare`` in this process and see to it that no descendant outlives it.
 
-    SIGTERM and SIGINT cancel the run. Orphans of what it starts are reaped, since this process may be PID 1.
+    SIGTERM and SIGINT cancel the run. Orphans of what it starts are reaped, since this process may be PID 1. When it
+    returns those two signals are blocked: the run is over, and what is left is to say how it went.
 
     Args:
         settings: what to do.
@@ -69,6 +70,8 @@ class _Supervision:
                 await stop_descendants()
                 reap_orphans()
             await self._tracer.close(self._end(outcome))
+            # From here on no handler is left that would say anything, and the default is to die.
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
             tasks.cancel_scope.cancel()
         return outcome
 

@@ -6,17 +6,16 @@ import errno
 import fcntl
 import os
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kerutaprep.console import TERMINATION_LOG
 from kerutaprep.errors import LockedError, WorkDirError
 from kerutaprep.events import format_bytes
 from kerutaprep.findings import Finding, failed, ok, skipped, warning
+from kerutaprep.lastwords import TERMINATION_LOG
 from kerutaprep.workspace import disk_errors, require_directory
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from kerutaprep.settings import PrepSettings
     from kerutaprep.workspace import Workspace
 
@@ -116,7 +115,7 @@ def look_at_cache(directory: Path | None) -> list[Finding]:
 
 def look_at_termination_log(configured: Path | None) -> list[Finding]:
     """Whether the pod's last words could be written; that they can't harms nothing."""
-    path = configured or TERMINATION_LOG
+    path = configured or Path(TERMINATION_LOG)
     if not os.path.lexists(path) and configured is None:
         return skipped("last words", f"there is no {path}: not in a pod")
     place = path if os.path.lexists(path) else path.parent

@@ -1,0 +1,356 @@
+"""What is under way before the program is loaded: how early, how often, and what is left where it was for nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from kerutaprep import PrepSettings
+from kerutaprep.firstrequest import SentConnection
+from kerutaprep.headstart import Checked, HeadStart
+from kerutaprep.options import OPTIONS, check_all
+from tests.fakes import DOCUMENT, FILES, Gate, Stage, alive, login, reset, run_program, status
+
+pytestmark = pytest.mark.anyio
+
+_TELLS_WHAT_IS_LOADED = """\
+import sys
+
+def note(event, arguments):
+    if event == "os.posix_spawn":
+        with open({noted!r}, "a") as file:
+            print(*sys.modules, file=file)
+
+sys.addaudithook(note)
+from kerutaprep.__main__ import main
+main()
+"""
+_COUNTS = """\
+#!/bin/sh
+echo "$@" >> {calls}
+exec {git} "$@"
+"""
+
+
+def _url_given(stage: Stage, *arguments: str) -> list[str]:
+    return stage.command("--repository-url", stage.repository_url, *arguments)
+
+
+def _snapshot(place: Path) -> list[tuple[str, int, int, int]]:
+    """Everything below a directory, with its kind, size and times."""
+    paths = [place, *sorted(place.rglob("*"))]
+    facts = [(path, path.lstat()) for path in paths]
+    return [(str(path), found.st_mode, found.st_size, found.st_mtime_ns) for path, found in facts]
+
+
+def _checked(stage: Stage, **changes: object) -> Checked:
+    given = {
+        "repository_id": "shop",
+        "document_ids": "task-1",
+        "api_url": stage.api_url,
+        "work_dir": str(stage.work),
+        "repository_url": stage.repository_url,
+        **changes,
+    }
+    environment = dict(os.environ)
+    values = check_all(given, environment)
+    assert values is not None
+    return Checked(values, environment)
+
+
+def _count_git(stage: Stage) -> tuple[Path, str]:
+    """Put a git on a PATH that notes how it is called."""
+    git = subprocess.run(["git", "--exec-path"], capture_output=True, text=True, check=True).stdout.strip() + "/git"
+    spy, calls = stage.root / "bin" / "git", stage.root / "calls"
+    spy.parent.mkdir()
+    spy.write_text(_COUNTS.format(calls=calls, git=git))
+    spy.chmod(0o755)
+    return calls, f"{spy.parent}:/usr/local/bin:/usr/bin:/bin"
+
+
+async def test_git_starts_before_anything_heavy_is_loaded(stage: Stage) -> None:
+    """When git is started none of the libraries is loaded, nor what of the standard library takes long."""
+    noted = stage.root / "modules"
+    program = [sys.executable, "-c", _TELLS_WHAT_IS_LOADED.format(noted=str(noted))]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+    result = await anyio.run_process([*program, *_url_given(stage)[3:]], check=False, env=clean)
+
+    assert result.returncode == 0, result.stderr.decode()
+    loaded = set(noted.read_text().splitlines()[0].split())
+    assert "kerutaprep.headstart" in loaded
+    heavy = {"pydantic", "pydantic_settings", "anyio", "aiohttp", "tenacity", "aiofiles", "yarl"}
+    slow = {"asyncio", "ssl", "logging", "json", "typing", "dataclasses", "inspect", "subprocess", "pathlib", "socket"}
+    later = {f"kerutaprep.{name}" for name in ("settings", "process", "api", "preparation", "supervision", "report")}
+    assert loaded & (heavy | slow | later) == set()
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["given", "looked-up"])
+async def test_every_request_is_made_once(stage: Stage, given: bool) -> None:
+    """What was sent early is not sent again: each request comes once, with its own id, which the log has."""
+    stage.content.token = "s3cret"
+    command = _url_given(stage) if given else stage.command()
+    ended = await run_program([*command, "--log-level", "DEBUG"], KERUTA_API_TOKEN="s3cret")
+
+    assert ended.code == 0, ended.stderr
+    paths = [request.path for request in stage.api.requests]
+    assert sorted(paths) == sorted({*paths})
+    assert len(paths) == (2 if given else 3)
+    ids = [request.headers["X-Request-ID"] for request in stage.api.requests]
+    assert len({*ids}) == len(ids)
+    assert all(f"(request {request_id})" in ended.stderr for request_id in ids)
+    for request in stage.api.requests:
+        assert request.headers["Accept-Encoding"] == "identity"
+        assert request.headers["User-Agent"].startswith("kerutaprep/")
+        assert request.headers["Host"] == stage.api_url.removeprefix("http://")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("--depth", "0"), ("--ref", "main"), ("--group-write",), ("--work-branch", "task-7")],
+    ids=lambda arguments: " ".join(arguments) or "plain",
+)
+async def test_git_fetches_once(stage: Stage, arguments: tuple[str, ...]) -> None:
+    """The run takes the early fetch for its own, whatever it was to fetch."""
+    calls, path = _count_git(stage)
+    ended = await run_program(_url_given(stage, *arguments), PATH=path)
+
+    assert ended.code == 0, ended.stderr
+    fetches = [call for call in calls.read_text().splitlines() if " fetch " in call]
+    assert len(fetches) == 1
+    assert "early" not in fetches[0]
+    assert stage.run_git("status", "--porcelain") == "?? installed\n"
+    assert stage.run_git("rev-parse", "HEAD").strip() == stage.commit
+
+
+async def test_a_big_number_of_documents(stage: Stage) -> None:
+    """More documents than connections are each asked for once, too."""
+    names = [f"doc-{number}" for number in range(40)]
+    stage.content.documents |= {name: name.encode() for name in names}
+    words = _url_given(stage, "--document-id", ",".join(names), "--max-connections", "4")
+    ended = await run_program([word for word in words if word != "task-1"])
+    assert ended.code == 78  # a flag without its value is no setting
+
+    words = _url_given(stage, "--document-id", ",".join(names), "--max-connections", "4")
+    ended = await run_program(words)
+    assert ended.code == 0, ended.stderr
+    assert sorted(request.path for request in stage.api.to("/content")) == sorted(
+        f"/api/v1/documents/{name}/content" for name in ["task-1", *names]
+    )
+    assert all((stage.keruta("documents") / name).read_text() == name for name in names)
+
+
+@pytest.mark.parametrize("part", ["/script", "/content", "git-upload-pack"])
+@pytest.mark.parametrize("fault", [reset, status(503)], ids=["reset", "503"])
+async def test_an_early_attempt_that_fails_is_the_first_of_several(stage: Stage, part: str, fault: object) -> None:
+    """A request or fetch that failed is tried again, as any other."""
+    for fakes in (stage.api, stage.git):
+        fakes.on(part, fault)  # type: ignore[arg-type]  # a parametrised fault
+    ended = await run_program(_url_given(stage, "--retries", "1"))
+    assert ended.code == 0, ended.stderr
+    assert "attempt 1 failed" in ended.stderr
+    assert stage.keruta("README.md").read_bytes() == DOCUMENT
+
+
+async def test_credentials_are_there_from_the_start(stage: Stage) -> None:
+    """The early fetch and requests have the tokens, from files that rotate too, and nobody sees them."""
+    stage.git.on("info/refs", *[login("x-access-token", "git-s3cret")] * 2)
+    stage.content.token = "api-s3cret"
+    (stage.root / "api-token").write_text("api-s3cret\n")
+    (stage.root / "git-token").write_text("git-s3cret\n")
+    ended = await run_program(
+        _url_given(stage),
+        KERUTA_API_TOKEN_FILE=str(stage.root / "api-token"),
+        KERUTA_GIT_TOKEN_FILE=str(stage.root / "git-token"),
+    )
+    assert ended.code == 0, ended.stderr
+    assert "s3cret" not in ended.stderr
+    assert "s3cret" not in stage.keruta("prep.log").read_text()
+    assert len(stage.api.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--depth", "-1"), ("--ref", "..x"), ("--nope", "x"), ("--script-timeout", "soon"), ("--document-id", "a\x07")],
+    ids=lambda words: words[0],
+)
+@pytest.mark.parametrize("there", [True, False], ids=["there", "not there"])
+async def test_bad_settings_start_nothing(stage: Stage, words: tuple[str, ...], there: bool) -> None:
+    """With a wrong setting nobody is asked, and the work directory stays exactly as it was."""
+    if there:
+        stage.work.mkdir()
+        (stage.work / "mine").write_text("mine\n")
+    before = _snapshot(stage.root)
+    ended = await run_program(_url_given(stage, *words))
+    assert ended.code == 78
+    assert _snapshot(stage.root) == before
+    assert stage.api.requests == stage.git.requests == []
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["there", "not there"])
+async def test_a_head_start_can_be_given_up(stage: Stage, there: bool) -> None:
+    """What was begun for nothing is removed without a trace, the times of what was there before included."""
+    if there:
+        stage.work.mkdir()
+        (stage.work / "mine").write_text("mine\n")
+    before = _snapshot(stage.root)
+    gate = Gate()
+    stage.git.on("git-upload-pack", gate)
+    head_start = HeadStart()
+    try:
+        await anyio.to_thread.run_sync(head_start.begin, _checked(stage))
+        assert head_start.began
+        await gate.arrived.wait()
+        (pid,) = head_start.process_ids
+        assert alive(pid)
+        assert list(stage.work.glob(".keruta/.kerutaprep-part-*/clone/.git/config"))
+    finally:
+        await anyio.to_thread.run_sync(head_start.give_up)
+        gate.opened.set()
+    assert not alive(pid)
+    assert _snapshot(stage.root) == before
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+async def test_a_signal_while_git_works_and_the_program_loads(stage: Stage, number: signal.Signals, code: int) -> None:
+    """A signal in the middle of the imports stops the early git, and leaves nothing."""
+    slow = stage.root / "slow"
+    slow.mkdir()
+    (slow / "pydantic_settings.py").write_text("import time\ntime.sleep(600)\n")
+    gate = Gate()
+    stage.git.on("git-upload-pack", gate)
+    environment = {**os.environ, "PYTHONPATH": str(slow)}
+    async with await anyio.open_process(_url_given(stage), stderr=subprocess.PIPE, env=environment) as program:
+        await gate.arrived.wait()
+        (git,) = Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text().split()
+        program.send_signal(number)
+        assert await program.wait() == code
+        assert program.stderr is not None
+        assert f"stopped by {number.name}".encode() in await program.stderr.receive()
+    gate.opened.set()
+    assert not alive(int(git))
+    assert not stage.work.exists()
+
+
+@pytest.mark.parametrize("kind", ["link", "file"])
+async def test_what_is_in_the_way_is_not_touched(stage: Stage, kind: str) -> None:
+    """A .keruta that is no directory of the volume's own is 74, and nothing is written through it."""
+    stage.work.mkdir()
+    elsewhere = stage.root / "elsewhere"
+    elsewhere.mkdir()
+    keruta = stage.work / ".keruta"
+    keruta.symlink_to(elsewhere) if kind == "link" else keruta.write_text("mine\n")
+    ended = await run_program(_url_given(stage))
+    assert ended.code == 74
+    assert list(elsewhere.iterdir()) == []
+    assert keruta.is_symlink() == (kind == "link")
+
+
+async def test_an_existing_clone_is_not_fetched_into_early(stage: Stage) -> None:
+    """A directory that has a clone is updated by the run itself, once it knows whose clone it is."""
+    assert (await run_program(_url_given(stage))).code == 0
+    calls, path = _count_git(stage)
+    assert (await run_program(_url_given(stage), PATH=path)).code == 0
+    commands = calls.read_text().splitlines()
+    assert len([call for call in commands if " fetch --progress " in call]) == 1
+    assert " config " in commands[0]
+
+
+async def test_a_run_that_fails_early_leaves_no_early_git(stage: Stage) -> None:
+    """Where another step fails while the early fetch is still under way, that is stopped and its parts are gone."""
+    gate = Gate()
+    stage.git.on("git-upload-pack", gate)
+    stage.api.on("/script", status(403))
+    ended = await run_program(_url_given(stage))
+    gate.opened.set()
+    assert ended.code == 77
+    assert not (stage.work / ".git").exists()
+    assert not list(stage.keruta("").glob(".kerutaprep-part-*"))
+    steps = {step["name"]: step["status"] for step in json.loads(stage.keruta("prep.json").read_text())["steps"]}
+    assert steps["clone"] == "cancelled"
+
+
+async def test_a_new_clone_is_as_git_makes_it(stage: Stage) -> None:
+    """The git directory that was made without git has what git init gives one, for a group too."""
+    for name, shared in (("plain", False), ("group", True)):
+        words = [
+            "git",
+            "init",
+            "--quiet",
+            "--template=",
+            *(["--shared=group"] if shared else []),
+            str(stage.root / name),
+        ]
+        subprocess.run(words, check=True)
+        ended = await run_program(
+            _url_given(stage, *(["--group-write"] if shared else []), "--work-dir", f"{stage.work}-{name}")
+        )
+        assert ended.code == 0, ended.stderr
+        made, ours = stage.root / name / ".git", Path(f"{stage.work}-{name}") / ".git"
+        listing = ["git", "config", "--list", "--file"]
+        expected = subprocess.run([*listing, str(made / "config")], capture_output=True, text=True, check=True).stdout
+        found = subprocess.run([*listing, str(ours / "config")], capture_output=True, text=True, check=True).stdout
+        assert {*expected.splitlines()} <= {*found.splitlines()}
+        for directory in ("objects", "objects/pack", "refs", "refs/heads"):
+            assert stat.S_IMODE((ours / directory).stat().st_mode) == stat.S_IMODE((made / directory).stat().st_mode)
+        assert {path: (Path(f"{stage.work}-{name}") / path).read_text() for path in FILES} == FILES
+
+
+def test_the_defaults_are_the_settings_own() -> None:
+    """A default of the table of options is the one that PrepSettings has."""
+    settings = PrepSettings(repository_id="r", document_ids=[], api_url="http://api")
+    for option in OPTIONS:
+        if option.field not in {"repository_id", "document_ids", "api_url"}:
+            value = getattr(settings, option.field)
+            assert (str(value) if isinstance(value, Path) else value) == option.default
+
+
+def _pair() -> tuple[SentConnection, socket.socket]:
+    ours, other = socket.socketpair()
+    connection = SentConnection(fileno=ours.detach())
+    other.settimeout(10)
+    return connection, other
+
+
+@pytest.mark.parametrize(
+    "pieces", [[b"GET / HTTP/1.1\r\n\r\n"], [b"GET / ", b"HTTP/1.1\r\n\r\n"]], ids=["whole", "two"]
+)
+def test_what_was_sent_is_not_sent_again(pieces: list[bytes]) -> None:
+    """The next user's first words, however they come, are those that went before; then it sends as any socket does."""
+    connection, other = _pair()
+    with connection, other:
+        connection.send_early(b"GET / HTTP/1.1\r\n\r\n")
+        connection.connect("nowhere")
+        assert [connection.send(piece) for piece in pieces] == [len(piece) for piece in pieces]
+        assert connection.sendmsg([b"mo", b"re"]) == 4
+        connection.shutdown(socket.SHUT_WR)
+        assert other.recv(100) + other.recv(100) == b"GET / HTTP/1.1\r\n\r\nmore"
+
+
+def test_a_longer_first_word_is_sent_in_part() -> None:
+    """Of words that begin with what was sent, the rest is left for the next call."""
+    connection, other = _pair()
+    with connection, other:
+        connection.send_early(b"GET")
+        assert connection.sendmsg([b"GET ", b"more"]) == 3
+        assert connection.send(b" more") == 5
+        connection.shutdown(socket.SHUT_WR)
+        assert b"".join(iter(lambda: other.recv(100), b"")) == b"GET more"
+
+
+def test_another_request_is_refused() -> None:
+    """Nothing else can be asked on such a connection: its answer would be taken for another's."""
+    connection, other = _pair()
+    with connection, other:
+        connection.send_early(b"GET /script")
+        with pytest.raises(ConnectionAbortedError):
+            connection.send(b"GET /content")
