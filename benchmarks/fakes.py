@@ -49,9 +49,7 @@ class SlowAPI:
 
     def application(self) -> web.Application:
         """The API, and the two requests by which the benchmark rules it."""
-        content = Content(
-            scripts={TASK: SCRIPT}, documents={DOCUMENT_ID: DOCUMENT, WIDE_ID: WIDE, **many_documents()}
-        )
+        content = Content(scripts={TASK: SCRIPT}, documents={DOCUMENT_ID: DOCUMENT, WIDE_ID: WIDE, **many_documents()})
         return api_application(content, self._middleware)
 
     @web.middleware

@@ -134,8 +134,6 @@ class Outcome:
     """Seconds from each pod's start until it was ready, sorted."""
     requests: int
     restarts: int
-    first_refused: int
-    """Requests that were refused at the very first try, which no policy of waiting can help."""
 
     def percentile(self, percent: int) -> float:
         """Seconds after which so many pods in a hundred were ready."""
@@ -160,7 +158,6 @@ class _Simulation:
     numbers: Iterator[int] = field(default_factory=count)
     requests: int = 0
     restarts: int = 0
-    first_refused: int = 0
 
     def run(self) -> None:
         server = Server(self.fleet)
@@ -176,7 +173,6 @@ class _Simulation:
                 pod.missing -= 1
                 pod.ready = now + _LATENCY
             else:
-                self.first_refused += attempt == 1 and not life
                 self._refused(number, now, attempt, server.advise(now))
 
     def _begin(self, number: int, now: float) -> None:
@@ -212,7 +208,7 @@ def simulate(fleet: Fleet, policy: Policy, seed: int = 1) -> Outcome:
     finally:
         random.setstate(state)
     waits = sorted(pod.ready - pod.start for pod in simulation.pods)
-    return Outcome(waits, simulation.requests, simulation.restarts, simulation.first_refused)
+    return Outcome(waits, simulation.requests, simulation.restarts)
 
 
 def ideal(fleet: Fleet) -> Outcome:
@@ -221,12 +217,13 @@ def ideal(fleet: Fleet) -> Outcome:
     for start in fleet.starts():
         free = max(free, start - _BURST / fleet.rate) + _REQUESTS / fleet.rate
         waits.append(max(free, start) + _LATENCY - start)
-    return Outcome(sorted(waits), fleet.needed, 0, 0)
+    return Outcome(sorted(waits), fleet.needed, 0)
 
 
 def floor(fleet: Fleet) -> float:
     """Requests per needed request that no policy of waiting can beat: each refused first try is one too many."""
-    refused = simulate(fleet, FixedWait(retries=1_000, seconds=1_000.0)).first_refused
+    server = Server(fleet)
+    refused = sum(not server.serve(start) for start in fleet.starts() for _ in range(_REQUESTS))
     return 1 + refused / fleet.needed
 
 

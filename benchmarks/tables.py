@@ -1,0 +1,159 @@
+"""The results as Markdown: each function gives one table or list."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.fleet import Fleet, floor, ideal
+from benchmarks.rivals import BOUND
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from benchmarks.goals import Verdict
+    from benchmarks.results import Results
+
+_MARKS = {"met": "met", "missed": "missed, within the slack", "known": "out of reach", "broken": "**broken**"}
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
+    """A table whose first ``words`` columns are words, and the others figures."""
+    rule = ["---" if number < words else "--:" for number in range(len(head))]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))
+
+
+def goals_table(verdicts: Sequence[Verdict]) -> str:
+    """Each goal with what was measured beside it, and the notes of those that are out of reach."""
+    rows = []
+    for verdict in verdicts:
+        goal = verdict.goal
+        measured = "" if verdict.worst is None else f"{verdict.worst:.3g}{goal.unit}"
+        aim = goal.shown(goal.limit)
+        if goal.scale and abs(verdict.limit - goal.limit) > 0.005 * goal.limit:
+            aim += f", here {verdict.limit:.3g}{goal.unit}"
+        where = verdict.place if len(verdict.found) > 1 else ""
+        met = sum(value <= verdict.limit for value in verdict.found.values())
+        count = f"{met} of {len(verdict.found)}" if len(verdict.found) > 1 else ""
+        rows.append((goal.title, aim, measured, _MARKS.get(verdict.word, verdict.word), count, where))
+    notes = [
+        f"- **{verdict.goal.title}**: {verdict.known.reason}. It fails above {verdict.known.limit:g}{verdict.goal.unit}."
+        for verdict in verdicts
+        if verdict.known and verdict.word != "met"
+    ]
+    table = _table(("goal", "at most", "measured, worst", "", "cells that meet it", "the worst is"), rows, 1)
+    return "\n".join([table, *(["", "Out of reach:", "", *notes] if notes else [])])
+
+
+def grid_table(results: Results) -> str:
+    """Each cell's medians, and our ratio to the others."""
+    names = ("ours", "parallel", "sequential", "naive", BOUND)
+    rows = []
+    for cell, found in results.cells.items():
+        seconds = [f"{found.median(name):.2f}" if name in found.series else "" for name in names]
+        ratios = [f"{found.ratio('ours', name):.2f}" if name in found.series else "" for name in names[1:]]
+        rows.append((cell.title, *seconds, *ratios))
+    return _table(("seconds, medians", *names, *(f"/ {name}" for name in names[1:])), rows)
+
+
+def others_table(results: Results) -> str:
+    """The other situations: medians, and ours by each."""
+    rows = []
+    for found in results.measurements.values():
+        if found.name.startswith("grid/") or found.name == "start-up":
+            continue
+        first = next(iter(found.series))
+        base = "fresh" if "fresh" in found.series else "ours"
+        figures = ", ".join(f"{name} {found.median(name):.3g}" for name in found.series)
+        ratios = ", ".join(
+            f"{name} / fresh {found.ratio(name, 'fresh'):.2f}"
+            if base == "fresh"
+            else f"/ {name} {found.ratio(first, name):.2f}"
+            for name in found.series
+            if name != base and name not in {"own CPU", "peak MiB", "clone step", "whole run"}
+        )
+        rows.append((found.title, figures, ratios))
+    return _table(("situation", "medians, seconds or as named", "ours by it"), rows, 3)
+
+
+def startup_table(results: Results) -> str:
+    """The start of a plain run."""
+    found = results.measurements.get("start-up")
+    if found is None:
+        return "Not measured."
+    rows = []
+    for name in found.series:
+        value, unit = found.median(name), "ms"
+        if name == "peak MiB":
+            unit = "MiB"
+        else:
+            value *= 1000
+        rows.append((name.removesuffix(" MiB"), f"{value:.0f} {unit}"))
+    return _table(("start of a plain run", "median"), rows)
+
+
+def faults_table(results: Results) -> str:
+    """Who was ready in spite of faults."""
+    rows = []
+    for name, tally in results.faults.items():
+        total = len(tally.ready) + tally.failed + tally.wrong
+        seconds = "" if tally.median is None else f"{tally.median:.2f} s"
+        rows.append((name, f"{len(tally.ready)} of {total}", str(tally.failed), str(tally.wrong), seconds))
+    head = ("", "ready", "failed", "ended with 0, not ready", "median of those ready")
+    return _table(head, rows)
+
+
+def fleet_table(results: Results) -> str:
+    """How long a fleet takes, and how often it asks."""
+    fleet = Fleet()
+    queue = ideal(fleet)
+    words = {"none": "none", "backlog": "from the backlog"}
+    rows = [
+        (
+            words.get(advice, f"{advice} s"),
+            policy,
+            f"{outcome.requests / fleet.needed:.2f}",
+            *(f"{outcome.percentile(percent):.0f}" for percent in (50, 90, 99)),
+            f"{outcome.percentile(99) / queue.percentile(99):.2f}",
+            str(outcome.restarts),
+        )
+        for (advice, policy), outcome in results.fleets.items()
+    ]
+    percentiles = [f"{queue.percentile(percent):.0f}" for percent in (50, 90, 99)]
+    rows.append(("", "the ideal queue", "1.00", *percentiles, "1.00", "0"))
+    rows.append(("", "the first tries alone", f"{floor(fleet):.2f}", "", "", "", "", ""))
+    head = ("Retry-After", "policy", "requests per needed", "p50 s", "p90 s", "p99 s", "p99 by ideal", "pods restarted")
+    return _table(head, rows, 2)
+
+
+def shell_wins(results: Results) -> str:
+    """Where the best shell is faster, and by how much."""
+    lines = [
+        f"- {cell.title}: by {excess * 1000:.0f} ms ({found.median('parallel'):.2f} s, ours {found.median('ours'):.2f} s)"
+        for cell, found in results.cells.items()
+        if (excess := found.excess("ours", "parallel")) > 0 and found.ratio("ours", "parallel") > 1.02
+    ]
+    if not lines:
+        return "`parallel.sh` is faster by more than 2 % in no cell."
+    return "\n".join(
+        [f"`parallel.sh` is faster by more than 2 % in {len(lines)} of {len(results.cells)} cells:", "", *lines]
+    )
+
+
+def machine_line(results: Results) -> str:
+    """On what it was measured."""
+    return ", ".join(f"{name} {value}" for name, value in results.machine.items())
+
+
+def whole(results: Results) -> str:
+    """Every table below its heading."""
+    parts = {
+        "Goals": goals_table(results.verdicts()),
+        "Grid": grid_table(results),
+        "Where the shell wins": shell_wins(results),
+        "Others": others_table(results),
+        "Start": startup_table(results),
+        "Faults": faults_table(results),
+        "Fleet": fleet_table(results),
+    }
+    body = "\n\n".join(f"## {title}\n\n{text}" for title, text in parts.items())
+    return f"# Benchmarks{' (quick)' if results.quick else ''}\n\n{machine_line(results)}\n\n{body}\n"
