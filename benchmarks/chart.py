@@ -61,7 +61,7 @@ def draw_latency(results: Results) -> str:
     return picture(_LEFT + 2 * _ACROSS - 50, _TOP + 2 * _DOWN - 20, "Seconds until ready", subtitle, shapes)
 
 
-def _latency_panel(results: Results, far: bool, kind: str, x: float, y: float) -> list[str]:  # noqa: FBT001 - a place
+def _latency_panel(results: Results, far: bool, kind: str, x: float, y: float) -> list[str]:
     cells = {cell.latency: results.cells.get(cell) for cell in GRID if cell.far == far and cell.repository == kind}
     shown = {latency: found for latency, found in cells.items() if found is not None}
     longest = max(

@@ -1,5 +1,6 @@
-"""When the parts of a run began and ended, from what the run itself left; watching costs a shell time, so these runs
-are in no figure.
+"""When the parts of a run began and ended, from what the run itself left.
+
+Watching costs a shell time, so these runs are in no figure.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING
 from benchmarks.command import BenchmarkError, Ended
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from benchmarks.task import Task
 
 _HERE = Path(__file__).parent

@@ -26,7 +26,9 @@ def text(  # noqa: PLR0913 - an element's attributes
     return f'{halo if backdrop else ""}{start} fill="{fill}">{body}'
 
 
-def line(x1: float, y1: float, x2: float, y2: float, *, stroke: str = GRID, dashes: str = "") -> str:
+def line(  # noqa: PLR0913 - an element's attributes
+    x1: float, y1: float, x2: float, y2: float, *, stroke: str = GRID, dashes: str = ""
+) -> str:
     """A straight line."""
     dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{stroke}"{dashed}/>'

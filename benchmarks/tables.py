@@ -11,8 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from benchmarks.goals import Verdict
+    from benchmarks.measure import Measurement
     from benchmarks.results import Results
 
+_FACTS = {"own CPU", "peak MiB", "clone step", "whole run"}
+"""Series that say more about a run of ours, and are nobody's time."""
+_NOISE = 1.02
 _MARKS = {"met": "met", "missed": "missed, within the slack", "known": "out of reach", "broken": "**broken**"}
 
 
@@ -24,24 +28,25 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -
 
 def goals_table(verdicts: Sequence[Verdict]) -> str:
     """Each goal with what was measured beside it, and the notes of those that are out of reach."""
-    rows = []
-    for verdict in verdicts:
-        goal = verdict.goal
-        measured = "" if verdict.worst is None else f"{verdict.worst:.3g}{goal.unit}"
-        aim = goal.shown(goal.limit)
-        if goal.scale and abs(verdict.limit - goal.limit) > 0.005 * goal.limit:
-            aim += f", here {verdict.limit:.3g}{goal.unit}"
-        where = verdict.place if len(verdict.found) > 1 else ""
-        met = sum(value <= verdict.limit for value in verdict.found.values())
-        count = f"{met} of {len(verdict.found)}" if len(verdict.found) > 1 else ""
-        rows.append((goal.title, aim, measured, _MARKS.get(verdict.word, verdict.word), count, where))
+    rows = [_goal_row(verdict) for verdict in verdicts]
     notes = [
-        f"- **{verdict.goal.title}**: {verdict.known.reason}. It fails above {verdict.known.limit:g}{verdict.goal.unit}."
-        for verdict in verdicts
-        if verdict.known and verdict.word != "met"
+        f"- **{goal.title}**: {known.reason} It fails above {known.limit:g}{goal.unit}."
+        for goal, known in ((verdict.goal, verdict.known) for verdict in verdicts if verdict.word == "known")
+        if known
     ]
     table = _table(("goal", "at most", "measured, worst", "", "cells that meet it", "the worst is"), rows, 1)
     return "\n".join([table, *(["", "Out of reach:", "", *notes] if notes else [])])
+
+
+def _goal_row(verdict: Verdict) -> tuple[str, ...]:
+    goal, several = verdict.goal, len(verdict.found) > 1
+    aim = goal.shown(goal.limit)
+    if abs(verdict.limit - goal.limit) > 0.005 * goal.limit:
+        aim += f", here {verdict.limit:.3g}{goal.unit}"
+    measured = "" if verdict.worst is None else f"{verdict.worst:.3g}{goal.unit}"
+    met = f"{verdict.met} of {len(verdict.found)}" if several else ""
+    word = _MARKS.get(verdict.word, verdict.word)
+    return goal.title, aim, measured, word, met, verdict.place if several else ""
 
 
 def grid_table(results: Results) -> str:
@@ -61,18 +66,18 @@ def others_table(results: Results) -> str:
     for found in results.measurements.values():
         if found.name.startswith("grid/") or found.name == "start-up":
             continue
-        first = next(iter(found.series))
-        base = "fresh" if "fresh" in found.series else "ours"
+        one, others = _compared(found)
         figures = ", ".join(f"{name} {found.median(name):.3g}" for name in found.series)
-        ratios = ", ".join(
-            f"{name} / fresh {found.ratio(name, 'fresh'):.2f}"
-            if base == "fresh"
-            else f"/ {name} {found.ratio(first, name):.2f}"
-            for name in found.series
-            if name != base and name not in {"own CPU", "peak MiB", "clone step", "whole run"}
-        )
+        ratios = ", ".join(f"{mine} / {other} {found.ratio(mine, other):.2f}" for mine in one for other in others)
         rows.append((found.title, figures, ratios))
-    return _table(("situation", "medians, seconds or as named", "ours by it"), rows, 3)
+    return _table(("situation", "medians, in seconds or as named", "ratios"), rows, 3)
+
+
+def _compared(found: Measurement) -> tuple[list[str], list[str]]:
+    """Of which series in a measurement ratios are shown, and to which."""
+    if "fresh" in found.series:
+        return [name for name in found.series if name != "fresh"], ["fresh"]
+    return ["ours"], [name for name in found.series if name != "ours" and name not in _FACTS]
 
 
 def startup_table(results: Results) -> str:
@@ -127,15 +132,16 @@ def fleet_table(results: Results) -> str:
 
 def shell_wins(results: Results) -> str:
     """Where the best shell is faster, and by how much."""
-    lines = [
-        f"- {cell.title}: by {excess * 1000:.0f} ms ({found.median('parallel'):.2f} s, ours {found.median('ours'):.2f} s)"
-        for cell, found in results.cells.items()
-        if (excess := found.excess("ours", "parallel")) > 0 and found.ratio("ours", "parallel") > 1.02
-    ]
-    if not lines:
+    won = [found for found in results.cells.values() if found.ratio("ours", "parallel") > _NOISE]
+    if not won:
         return "`parallel.sh` is faster by more than 2 % in no cell."
+    lines = [
+        f"- {found.title}: by {found.excess('ours', 'parallel') * 1000:.0f} ms "
+        f"({found.median('parallel'):.2f} s, ours {found.median('ours'):.2f} s)"
+        for found in won
+    ]
     return "\n".join(
-        [f"`parallel.sh` is faster by more than 2 % in {len(lines)} of {len(results.cells)} cells:", "", *lines]
+        [f"`parallel.sh` is faster by more than 2 % in {len(won)} of {len(results.cells)} cells:", "", *lines]
     )
 
 

@@ -6,10 +6,10 @@ import os
 import random
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.command import TIMEOUT, BenchmarkError, Ended, run
 from benchmarks.content import (
@@ -26,7 +26,11 @@ from benchmarks.content import (
     many_documents,
     small,
 )
-from benchmarks.servers import Servers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from benchmarks.servers import Servers
 
 _SAMPLE = 1000
 """Files of a larger repository whose bytes are compared; of the others the size is."""
@@ -132,7 +136,7 @@ class Task:
 
     def _sample(self) -> list[tuple[str, str]]:
         files = list(self.repository.files.items())
-        return random.sample(files, min(_SAMPLE, len(files)))  # noqa: S311 - others each time
+        return random.sample(files, min(_SAMPLE, len(files)))
 
     def expect_document(self, name: str, document_id: str) -> None:
         """Check that a file holds a document.
