@@ -41,6 +41,7 @@ def main() -> int:
     """Measure, leave the results, and give the exit code: 1 where a goal is broken or a run did not do its work."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measures kerutaprep against its rivals.")
     parser.add_argument("--quick", action="store_true", help="what CI runs: few rounds, of what each goal needs")
+    parser.add_argument("--rounds", type=int, default=7, help="of a full run [%(default)s]")
     parser.add_argument("--publish", action="store_true", help="put the figures and pictures into docs/performance.md")
     parser.add_argument(
         "--output", type=Path, default=Path("benchmarks/results"), help="where the results go [%(default)s]"
@@ -51,7 +52,7 @@ def main() -> int:
     if missing := [program for program in _PROGRAMS if shutil.which(program) is None]:
         parser.error(f"not found: {', '.join(missing)}")
     try:
-        results, pictures = _measure(quick=options.quick)
+        results, pictures = _measure(None if options.quick else options.rounds)
     except BenchmarkError as error:
         print(f"failed: {error}", file=sys.stderr)
         return 1
@@ -61,12 +62,15 @@ def main() -> int:
     return _tell_broken(results)
 
 
-def _measure(*, quick: bool) -> tuple[Results, dict[str, str]]:
+def _measure(rounds: int | None) -> tuple[Results, dict[str, str]]:
     with _task() as task:
         on = "tmpfs" if task.place.is_relative_to(_MEMORY) else "disk"
-        results = Results(machine(on), quick)
-        _quick(task, results) if quick else _full(task, results)
-        return results, _pictures(task, results, 1 if quick else 5)
+        results = Results(machine(on), quick=rounds is None)
+        if rounds is None:
+            _quick(task, results)
+        else:
+            _full(task, results, rounds)
+        return results, _pictures(task, results, 1 if rounds is None else 5)
 
 
 @contextmanager
@@ -94,19 +98,18 @@ def _quick(task: Task, results: Results) -> None:
     results.fleets["backlog", "ours"] = simulate(Fleet(advice="backlog"), POLICIES["ours"])
 
 
-def _full(task: Task, results: Results) -> None:
-    rounds = 7
-    start = results.add(measure_startup(task, 15))
+def _full(task: Task, results: Results, rounds: int) -> None:
+    start = results.add(measure_startup(task, 2 * rounds))
     for cell in GRID:
         results.add(scenarios.grid(task, cell, rounds, RIVALS))
-    results.add(scenarios.git_part(task, start.median("git spawned"), 11))
+    results.add(scenarios.git_part(task, start.median("git spawned"), rounds + 4))
     results.add(scenarios.huge_document(task, rounds))
     results.add(scenarios.thousand_documents(task, rounds))
     results.add(scenarios.warm(task, rounds))
     results.add(scenarios.uneven(task, rounds))
     for cell in HALF_CORE:
-        results.add(scenarios.half_core(task, cell, 5))
-    results.faults = measure_faults(task, 20)
+        results.add(scenarios.half_core(task, cell, rounds))
+    results.faults = measure_faults(task, 3 * rounds)
     for advice in ADVICE:
         for name, policy in POLICIES.items():
             results.fleets[advice, name] = simulate(replace(Fleet(), advice=advice), policy)

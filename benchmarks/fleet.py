@@ -213,7 +213,7 @@ def simulate(fleet: Fleet, policy: Policy, seed: int = 1) -> Outcome:
 
 def ideal(fleet: Fleet) -> Outcome:
     """What a queue would do: the same server, never idle while somebody waits, and nobody is ever refused."""
-    free, waits = 0.0, []
+    free, waits = -_BURST / fleet.rate, []
     for start in fleet.starts():
         free = max(free, start - _BURST / fleet.rate) + _REQUESTS / fleet.rate
         waits.append(max(free, start) + _LATENCY - start)

@@ -85,8 +85,8 @@ KNOWN: Mapping[str, Known] = {
     ),
     "sequential 1000": Known(
         0.7,
-        "sequential.sh waits for the API twice and everybody else once: where git takes no second of its own, the bound "
-        "itself is at 0.47 (git far) or 0.52 (git near) of it.",
+        "sequential.sh waits for the API twice and everybody else once: where git takes no second of its own, the "
+        "bound itself is at 0.47 (git far) or 0.52 (git near) of it.",
     ),
 }
 
