@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -47,6 +48,7 @@ def main() -> int:
         "--output", type=Path, default=Path("benchmarks/results"), help="where the results go [%(default)s]"
     )
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is in memory is removed
     if options.publish and options.quick:
         parser.error("--publish is for a full run")
     if missing := [program for program in _PROGRAMS if shutil.which(program) is None]:
