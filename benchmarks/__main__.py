@@ -42,7 +42,7 @@ def main() -> int:
     """Measure, leave the results, and give the exit code: 1 where a goal is broken or a run did not do its work."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measures kerutaprep against its rivals.")
     parser.add_argument("--quick", action="store_true", help="what CI runs: few rounds, of what each goal needs")
-    parser.add_argument("--rounds", type=int, default=7, help="of a full run [%(default)s]")
+    parser.add_argument("--rounds", type=int, default=5, help="of a full run [%(default)s]")
     parser.add_argument("--publish", action="store_true", help="put the figures and pictures into docs/performance.md")
     parser.add_argument(
         "--output", type=Path, default=Path("benchmarks/results"), help="where the results go [%(default)s]"
@@ -101,17 +101,17 @@ def _quick(task: Task, results: Results) -> None:
 
 
 def _full(task: Task, results: Results, rounds: int) -> None:
-    start = results.add(measure_startup(task, 2 * rounds))
+    start = results.add(measure_startup(task, 3 * rounds))
     for cell in GRID:
         results.add(scenarios.grid(task, cell, rounds, RIVALS))
-    results.add(scenarios.git_part(task, start.median("git spawned"), rounds + 4))
+    results.add(scenarios.git_part(task, start.median("git spawned"), rounds + 6))
     results.add(scenarios.huge_document(task, rounds))
     results.add(scenarios.thousand_documents(task, rounds))
     results.add(scenarios.warm(task, rounds))
     results.add(scenarios.uneven(task, rounds))
     for cell in HALF_CORE:
         results.add(scenarios.half_core(task, cell, rounds))
-    results.faults = measure_faults(task, 3 * rounds)
+    results.faults = measure_faults(task, 4 * rounds)
     for advice in ADVICE:
         for name, policy in POLICIES.items():
             results.fleets[advice, name] = simulate(replace(Fleet(), advice=advice), policy)

@@ -108,6 +108,8 @@ def draw_fleet(results: Results, longest: float = 400.0) -> str:
                 for seconds, percent in steps
                 if seconds <= longest
             ]
+            if len(points) < len(steps):  # the others are ready later than the axis ends
+                points.append((panel.x + panel.width, points[-1][1]))
             shapes.append(curve(points, stroke=colour, dashes=dashes))
     subtitle = "10,000 pods start within 10 s; the API serves 200 requests a second; simulated with the real policy"
     return picture(panel.x + panel.width + 40, panel.y + panel.height + 40, "Share of the pods ready", subtitle, shapes)

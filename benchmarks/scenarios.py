@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from contextlib import contextmanager
@@ -221,7 +222,7 @@ def _again(task: Task) -> float:
 @contextmanager
 def _busy_neighbour(task: Task) -> Iterator[tuple[str, ...]]:
     """Keep a processor busy, and give the words before a command that let it run nowhere else."""
-    pinned = ("taskset", "--cpu-list", "0")
+    pinned = ("taskset", "--cpu-list", str(min(os.sched_getaffinity(0))))
     with subprocess.Popen((*pinned, "sh", "-c", "while :; do :; done"), env=dict(task.environment)) as neighbour:
         try:
             yield pinned

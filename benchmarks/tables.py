@@ -131,18 +131,21 @@ def fleet_table(results: Results) -> str:
 
 
 def shell_wins(results: Results) -> str:
-    """Where the best shell is faster, and by how much."""
-    won = [found for found in results.cells.values() if found.ratio("ours", "parallel") > _NOISE]
+    """Where each of the shells is faster, and by how much."""
+    return "\n\n".join(_wins(results, rival) for rival in ("parallel", "sequential"))
+
+
+def _wins(results: Results, rival: str) -> str:
+    cells = [found for found in results.cells.values() if rival in found.series]
+    won = [found for found in cells if found.ratio("ours", rival) > _NOISE]
     if not won:
-        return "`parallel.sh` is faster by more than 2 % in no cell."
+        return f"`{rival}.sh` is faster by more than 2 % in none of {len(cells)} cells."
     lines = [
-        f"- {found.title}: by {found.excess('ours', 'parallel') * 1000:.0f} ms "
-        f"({found.median('parallel'):.2f} s, ours {found.median('ours'):.2f} s)"
+        f"- {found.title}: by {found.excess('ours', rival) * 1000:.0f} ms "
+        f"({found.median(rival):.2f} s, ours {found.median('ours'):.2f} s)"
         for found in won
     ]
-    return "\n".join(
-        [f"`parallel.sh` is faster by more than 2 % in {len(won)} of {len(results.cells)} cells:", "", *lines]
-    )
+    return "\n".join([f"`{rival}.sh` is faster by more than 2 % in {len(won)} of {len(cells)} cells:", "", *lines])
 
 
 def machine_line(results: Results) -> str:
