@@ -74,7 +74,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure; `nox -s bench -- --quick` is the short form, which fails on a broken ratio."""
+    """Measure; `nox -s bench -- --quick` is CI's short form, `-- --publish` puts the figures into the docs."""
     _install_wheel(session)
     session.run("python", "-m", "compileall", "-q", session.virtualenv.location, silent=True)
     session.run("python", "-m", "benchmarks", *session.posargs)

@@ -1,12 +1,11 @@
-"""The slow API and the git server, in a process of their own on loopback: ``python -m benchmarks.fakes``."""
+"""The slow API and the git server, each a process of its own on loopback: ``python -m benchmarks.fakes api|git``."""
 
 from __future__ import annotations
 
 import json
-import select
-import subprocess
+import random
 import sys
-from contextlib import contextmanager
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,89 +14,78 @@ import anyio
 import anyio.to_thread
 from aiohttp import web
 
-from benchmarks.scenarios import DOCUMENT, DOCUMENT_ID, FILES, REPOSITORY, SCENARIOS, Scenario
-from kerutaprep.embedded import Content, api_application, delayed, git_application, make_repository, serve
+from benchmarks.content import DOCUMENT, DOCUMENT_ID, HUGE_ID, SCRIPT, TASK, WIDE, WIDE_ID, many_documents
+from kerutaprep.embedded import Content, api_application, git_application, serve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from aiohttp.typedefs import Handler, Middleware
-
-_PATIENCE = 30.0
-"""Seconds that the servers may take to start, and to stop."""
+    from aiohttp.typedefs import Handler
 
 
 @dataclass(frozen=True)
-class Servers:
-    """Where the servers of a scenario are."""
+class Behaviour:
+    """How the API answers, from the moment it is told so."""
 
-    api_url: str
-    clone_url: str
-
-    @property
-    def script_url(self) -> str:
-        """The install script's place."""
-        return f"{self.api_url}/api/v1/repositories/{REPOSITORY}/script"
-
-    @property
-    def document_url(self) -> str:
-        """The document's place."""
-        return f"{self.api_url}/api/v1/documents/{DOCUMENT_ID}/content"
-
-
-@contextmanager
-def running(scenario: Scenario, directory: Path, environment: Mapping[str, str]) -> Iterator[Servers]:
-    """Start the servers, and stop them at the end; they stop by themselves where the benchmark is killed.
-
-    Args:
-        scenario: what they serve, and how slowly.
-        directory: an empty one, for the repository.
-        environment: theirs.
-    """
-    with subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.fakes", scenario.name, str(directory)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=environment,
-        cwd=Path(__file__).parent.parent,
-    ) as process:
-        assert process.stdin is not None  # noqa: S101 - it is a pipe
-        assert process.stdout is not None  # noqa: S101 - it is a pipe
-        try:
-            ready, _, _ = select.select([process.stdout], [], [], _PATIENCE)
-            line = process.stdout.readline() if ready else b""
-            if not line:
-                raise RuntimeError("the servers did not start")
-            yield Servers(**json.loads(line))
-            process.stdin.close()
-            process.wait(_PATIENCE)
-        finally:
-            process.kill()  # harmless where it has ended
+    latency: float = 0.0
+    """Seconds before each answer."""
+    jitter: float = 0.0
+    """Seconds: up to this much is added at random."""
+    unavailable: float = 0.0
+    """The share of answers that are 503."""
+    throttled: float = 0.0
+    """The share of answers that are 429 with ``Retry-After``."""
+    retry_after: int = 1
+    seed: int = 0
+    """Of what is random: the same draws for the same seed."""
 
 
-def _slow_clone(seconds: float) -> Middleware:
-    """A middleware that delays a clone as a whole: over protocol v2 each begins with one request for info/refs."""
+class SlowAPI:
+    """What is in front of the embedded API: delays, refusals, and a memory of when requests came."""
+
+    def __init__(self, huge: Path) -> None:
+        self._huge = huge
+        self._behaviour = Behaviour()
+        self._draw = random.Random(0)  # noqa: S311 - a fault's draw
+        self._arrivals: list[float] = []
+
+    def application(self) -> web.Application:
+        """The API, and the two requests by which the benchmark rules it."""
+        content = Content(scripts={TASK: SCRIPT}, documents={DOCUMENT_ID: DOCUMENT, WIDE_ID: WIDE, **many_documents()})
+        return api_application(content, self._middleware)
 
     @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path.endswith("/info/refs"):
-            await anyio.sleep(seconds)
+    async def _middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path == "/benchmark/behaviour":
+            self._behaviour = Behaviour(**await request.json())
+            self._draw.seed(self._behaviour.seed)
+            self._arrivals.clear()
+            return web.Response(status=204)
+        if request.path == "/benchmark/arrivals":
+            return web.json_response(self._arrivals)
+        self._arrivals.append(time.time())
+        behaviour = self._behaviour
+        refusal = self._refusal()
+        await anyio.sleep(behaviour.latency + behaviour.jitter * self._draw.random())
+        if refusal is not None:
+            return refusal
+        if request.path.endswith(f"/documents/{HUGE_ID}/content"):
+            return web.FileResponse(self._huge)
         return await handler(request)
 
-    return middleware
+    def _refusal(self) -> web.Response | None:
+        behaviour, drawn = self._behaviour, self._draw.random()
+        if drawn < behaviour.unavailable:
+            return web.Response(status=503)
+        if drawn < behaviour.unavailable + behaviour.throttled:
+            return web.Response(status=429, headers={"Retry-After": str(behaviour.retry_after)})
+        return None
 
 
-async def _serve(scenario: Scenario, directory: Path) -> None:
-    make_repository(directory / f"{REPOSITORY}.git", FILES)
-    content = Content(scripts={REPOSITORY: scenario.script}, documents={DOCUMENT_ID: DOCUMENT})
-    async with (
-        serve(git_application(directory, _slow_clone(scenario.clone_delay))) as git_url,
-        serve(api_application(content, delayed(scenario.api_delay))) as api_url,
-    ):
-        print(json.dumps({"api_url": api_url, "clone_url": f"{git_url}/{REPOSITORY}.git"}), flush=True)
+async def _serve(application: web.Application) -> None:
+    async with serve(application) as url:
+        print(json.dumps({"port": int(url.rpartition(":")[2])}), flush=True)
         await anyio.to_thread.run_sync(sys.stdin.read)  # until the benchmark closes it, or is gone
 
 
 if __name__ == "__main__":
-    chosen = next(scenario for scenario in SCENARIOS if scenario.name == sys.argv[1])
-    anyio.run(_serve, chosen, Path(sys.argv[2]))
+    kind, place = sys.argv[1], Path(sys.argv[2])
+    anyio.run(_serve, SlowAPI(place).application() if kind == "api" else git_application(place))

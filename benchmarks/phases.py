@@ -1,18 +1,25 @@
-"""When the parts of a run began and ended, from what the run itself left."""
+"""When the parts of a run began and ended, from what the run itself left.
+
+Watching costs a shell time, so these runs are in no figure.
+"""
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from benchmarks.fakes import Behaviour
+from benchmarks.rivals import run_ours, run_shell
+from benchmarks.scenarios import Cell, repository
 from kerutaprep.report import read_report
 
 if TYPE_CHECKING:
     from benchmarks.task import Task
     from kerutaprep.report import Report
 
-_CONCURRENT = ("clone", "documents", "script")
+PICTURED = Cell(True, "midsize", 200)
 
 
 class Phase(NamedTuple):
@@ -23,15 +30,35 @@ class Phase(NamedTuple):
     end: float
 
 
-def report_of(task: Task) -> Report:
-    """What one of our runs reported."""
-    return read_report(task.work_dir / ".keruta" / "prep.json")
+@dataclass(frozen=True)
+class Traced:
+    """A run that was watched for its phases."""
+
+    title: str
+    seconds: float
+    phases: list[Phase]
 
 
-def overlap(report: Report) -> float:
-    """The seconds that clone, documents and script all ran at the same time; negative where they never did."""
-    steps = [step for step in report["steps"] if step["name"] in _CONCURRENT]
-    return min(step["end"] or 0.0 for step in steps) - max(step["start"] or 0.0 for step in steps)
+def trace(task: Task, times: int) -> list[Traced]:
+    """Watch ours, then the shells; of each several runs, the median one."""
+    chosen = replace(task, far=PICTURED.far, repository=repository(PICTURED.repository))
+    chosen.servers.behave(Behaviour(latency=PICTURED.latency / 1000))
+    return [_median([_trace(chosen, name) for _ in range(times)]) for name in ("ours", "parallel.sh", "sequential.sh")]
+
+
+def _median(runs: list[Traced]) -> Traced:
+    return sorted(runs, key=lambda run: run.seconds)[len(runs) // 2]
+
+
+def _trace(task: Task, name: str) -> Traced:
+    with task.fresh() as fresh:
+        if name == "ours":
+            ended = run_ours(fresh)
+            phases = phases_of_report(read_report(fresh.work_dir / ".keruta/prep.json"), ended.began)
+            return Traced("keruta-agent init", ended.seconds, phases)
+        started = time.time()
+        ended = run_shell(fresh, name, BENCHMARK_PHASES=str(fresh.phases))
+        return Traced(name, ended.seconds, phases_of_script(fresh.phases.read_text(), started))
 
 
 def phases_of_report(report: Report, started: float) -> list[Phase]:
@@ -53,11 +80,18 @@ def phases_of_report(report: Report, started: float) -> list[Phase]:
 
 
 def phases_of_script(lines: str, started: float) -> list[Phase]:
-    """The phases of a shell script, of which each line names one and says when it ended.
+    """The phases of a shell script.
 
     Args:
-        lines: name and seconds since the epoch; the first is the script's begin.
+        lines: each a name, ``begin`` or ``end``, and seconds since the epoch.
         started: when the process was started, in seconds since the epoch.
     """
-    marks = [(name, float(seconds) - started) for name, seconds in map(str.split, lines.splitlines())]
-    return [Phase(name, begin, end) for (_, begin), (name, end) in pairwise(marks)]
+    begun: dict[str, float] = {}
+    phases = []
+    for name, what, seconds in map(str.split, lines.splitlines()):
+        at = float(seconds) - started
+        if what == "begin":
+            begun[name] = at
+        else:
+            phases.append(Phase(name, begun[name], at))
+    return sorted(phases, key=lambda phase: phase.start)

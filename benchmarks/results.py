@@ -1,99 +1,196 @@
-"""What a benchmark leaves: figures for programs (JSON) and a table for people (Markdown)."""
+"""Everything that one benchmark measured, as figures for programs (JSON) and what the goals ask of it."""
 
 from __future__ import annotations
 
 import os
 import platform
 import subprocess
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from benchmarks.rivals import OURS, RIVALS
-from benchmarks.scenarios import SLACK
-from benchmarks.task import TIMEOUT
+from benchmarks.command import TIMEOUT
+from benchmarks.fleet import Fleet, Outcome, floor, ideal
+from benchmarks.goals import REFERENCE, Verdict, judge
+from benchmarks.rivals import BOUND
+from benchmarks.scenarios import GRID, Cell
 from kerutaprep import __version__
 
 if TYPE_CHECKING:
-    from benchmarks.measure import Measurement, Verdict
+    from collections.abc import Mapping
+
+    from benchmarks.faults import Tally
+    from benchmarks.measure import Measurement
 
 
-def machine() -> dict[str, object]:
-    """What it was measured on."""
-    git = subprocess.run(["git", "--version"], capture_output=True, check=True, text=True, timeout=TIMEOUT).stdout
-    return {
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "kerutaprep": __version__,
-        "python": platform.python_version(),
-        "git": git.removeprefix("git version ").strip(),
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "cpus": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 2),
-    }
+@dataclass
+class Results:
+    """What was measured so far."""
+
+    machine: dict[str, object]
+    quick: bool
+    measurements: dict[str, Measurement] = field(default_factory=dict)
+    faults: dict[str, Tally] = field(default_factory=dict)
+    fleets: dict[tuple[str, str], Outcome] = field(default_factory=dict)
+    """By what ``Retry-After`` says and by policy."""
+
+    def add(self, measurement: Measurement) -> Measurement:
+        """Keep a measurement."""
+        self.measurements[measurement.name] = measurement
+        return measurement
+
+    @property
+    def cells(self) -> dict[Cell, Measurement]:
+        """The grid, as far as it was measured."""
+        return {cell: self.measurements[cell.name] for cell in GRID if cell.name in self.measurements}
+
+    @property
+    def scales(self) -> dict[str, float]:
+        """How much slower this machine is than that of the goals, by what was measured."""
+        start = self.measurements.get("start-up")
+        return {} if start is None else {name: start.median(name) / usual for name, usual in REFERENCE.items()}
+
+    def verdicts(self) -> list[Verdict]:
+        """What became of each goal."""
+        return judge({**self._grid_figures(), **self._other_figures(), **self._start_figures()}, self.scales)
+
+    def _grid_figures(self) -> dict[str, dict[str, float]]:
+        cells = self.cells
+
+        def against(
+            rival: str, *, far: bool | None = None, least: int = 0, only: int | None = None
+        ) -> dict[str, float]:
+            return {
+                cell.title: found.ratio("ours", rival)
+                for cell, found in cells.items()
+                if (far is None or cell.far == far)
+                and (cell.latency >= least if only is None else cell.latency == only)
+                and rival in found.series
+            }
+
+        return {
+            "far": against("parallel", far=True),
+            "near": {
+                cell.title: found.excess("ours", "parallel") * 1000
+                for cell, found in cells.items()
+                if not cell.far and cell.latency >= 200
+            },
+            "sequential": against("sequential", least=50),
+            "sequential 200": against("sequential", only=200),
+            "sequential 1000": against("sequential", only=1000),
+            "bound": against(BOUND, far=True, least=200),
+        }
+
+    def _other_figures(self) -> dict[str, dict[str, float]]:
+        return {
+            "git part": self._ratio("git part", "ours", "git clone"),
+            "1 GiB": self._ratio("1 GiB", "ours", "curl"),
+            "1 GiB memory": self._median("1 GiB", "peak MiB"),
+            "1,000 documents": self._ratio("1,000 documents", "ours", "curl"),
+            "warm": self._ratio("warm", "tip not moved", "fresh"),
+            **self._fleet_figures(),
+        }
+
+    def _fleet_figures(self) -> dict[str, dict[str, float]]:
+        outcome = self.fleets.get(("backlog", "ours"))
+        if outcome is None:
+            return {}
+        where, fleet = "Retry-After from the backlog", Fleet()
+        return {
+            "fleet requests": {where: outcome.requests / fleet.needed},
+            "fleet p99": {where: outcome.percentile(99) / ideal(fleet).percentile(99)},
+        }
+
+    def _start_figures(self) -> dict[str, dict[str, float]]:
+        return {
+            "start git": self._median("start-up", "git spawned", 1000),
+            "start request": self._median("start-up", "first request", 1000),
+            "start CPU": self._median("start-up", "own CPU"),
+            "start memory": self._median("start-up", "peak MiB"),
+        }
+
+    def _ratio(self, measurement: str, name: str, other: str) -> dict[str, float]:
+        found = self.measurements.get(measurement)
+        return {} if found is None else {found.title: found.ratio(name, other)}
+
+    def _median(self, measurement: str, name: str, factor: float = 1.0) -> dict[str, float]:
+        found = self.measurements.get(measurement)
+        return {} if found is None else {found.title: found.median(name) * factor}
 
 
-def as_json(measured: Measurement, overlap: float) -> dict[str, Any]:
-    """A scenario's figures: seconds, and ratios of our seconds to a rival's in the same round.
+def machine(place: str) -> dict[str, object]:
+    """What it is measured on.
 
     Args:
-        measured: the runs.
-        overlap: for how long clone, documents and script all ran in the run whose report is kept.
+        place: the kind of file system that the work directories are on.
     """
-    scenario = measured.scenario
     return {
-        "scenario": scenario.name,
-        "title": scenario.title,
-        "api_delay": scenario.api_delay,
-        "clone_delay": scenario.clone_delay,
-        "install_seconds": scenario.install_seconds,
-        "rounds": len(measured.runs[OURS.name]),
-        "runs": {name: _rounded(runs) for name, runs in measured.runs.items()},
-        "medians": {name: round(median(runs), 4) for name, runs in measured.runs.items()},
-        "skipped": measured.skipped,
-        "ratios": {
-            f"{OURS.name}/{name}": {"median": round(median(ratios), 4), "rounds": _rounded(ratios)}
-            for name in measured.runs
-            if name != OURS.name
-            for ratios in [measured.ratios(name)]
-        },
-        "goals": [_verdict_json(verdict) for verdict in measured.verdicts()],
-        "overlap_seconds": round(overlap, 3),
+        "measured at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "kerutaprep": __version__,
+        "python": platform.python_version(),
+        "git": _first_word_after(("git", "--version"), "version"),
+        "curl": _first_word_after(("curl", "--version"), "curl"),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cpus": os.cpu_count(),
+        "load before": round(os.getloadavg()[0], 2),
+        "files on": place,
     }
 
 
-def _rounded(values: list[float]) -> list[float]:
-    return [round(value, 4) for value in values]
+def _first_word_after(command: tuple[str, ...], word: str) -> str:
+    words = subprocess.run(command, capture_output=True, check=True, text=True, timeout=TIMEOUT).stdout.split()
+    return words[words.index(word) + 1]
+
+
+def as_json(results: Results) -> dict[str, object]:
+    """Every run's figures, the medians, and the verdicts."""
+    return {
+        "machine": results.machine,
+        "quick": results.quick,
+        "measurements": [_measurement_json(each) for each in results.measurements.values()],
+        "faults": {name: vars(tally) for name, tally in results.faults.items()},
+        "fleet": _fleets_json(results.fleets),
+        "scales": results.scales,
+        "goals": [_verdict_json(verdict) for verdict in results.verdicts()],
+    }
+
+
+def _measurement_json(found: Measurement) -> dict[str, object]:
+    return {
+        "name": found.name,
+        "title": found.title,
+        "runs": {name: [round(value, 4) for value in values] for name, values in found.series.items()},
+        "medians": {name: round(found.median(name), 4) for name in found.series},
+    }
+
+
+def _fleets_json(fleets: Mapping[tuple[str, str], Outcome]) -> dict[str, object]:
+    fleet = Fleet()
+    queue = ideal(fleet)
+    return {
+        "requests per needed at least": floor(fleet),
+        "ideal": {f"p{percent}": queue.percentile(percent) for percent in (50, 90, 99)},
+        "policies": [
+            {
+                "retry_after": advice,
+                "policy": policy,
+                "requests per needed": outcome.requests / fleet.needed,
+                "restarts": outcome.restarts,
+                **{f"p{percent}": outcome.percentile(percent) for percent in (50, 90, 99)},
+            }
+            for (advice, policy), outcome in fleets.items()
+        ],
+    }
 
 
 def _verdict_json(verdict: Verdict) -> dict[str, object]:
-    measured = verdict.measured
     return {
-        "ratio": f"{OURS.name}/{verdict.goal.rival}",
-        "at_most": verdict.goal.ratio,
-        "fails_above": round(verdict.goal.ratio * SLACK, 4),
-        "measured": None if measured is None else round(measured, 4),
-        "met": None if measured is None else measured <= verdict.goal.ratio,
+        "goal": verdict.goal.title,
+        "limit": verdict.limit,
+        "fails above": verdict.fails_above,
+        "found": dict(verdict.found),
+        "worst": verdict.worst,
+        "at": verdict.place,
         "verdict": verdict.word,
+        "reason": verdict.known.reason if verdict.known else None,
     }
-
-
-def as_markdown(measured: Measurement) -> str:
-    """A scenario's table."""
-    goals = {verdict.goal.rival: verdict for verdict in measured.verdicts()}
-    lines = [
-        f"### {measured.scenario.name}: {measured.scenario.title}",
-        "",
-        f"| {len(measured.runs[OURS.name])} rounds | median | fastest to slowest | ours / it | goal | |",
-        "|---|--:|--:|--:|--:|---|",
-    ]
-    for rival in RIVALS:
-        goal = goals.get(rival.name)
-        aim, word = (f"≤ {goal.goal.ratio:g}", goal.word) if goal else ("", "")
-        if rival.name in measured.skipped:
-            lines.append(f"| {rival.title} | skipped: {measured.skipped[rival.name]} | | | {aim} | {word} |")
-            continue
-        runs = measured.runs[rival.name]
-        spread = f"{min(runs):.2f} to {max(runs):.2f} s"
-        ratio = "" if rival is OURS else f"{median(measured.ratios(rival.name)):.2f}"
-        lines.append(f"| {rival.title} | {median(runs):.2f} s | {spread} | {ratio} | {aim} | {word} |")
-    return "\n".join(lines)

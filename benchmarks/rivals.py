@@ -1,133 +1,117 @@
-"""Who prepares the work directory: the rivals, ours the first of them."""
+"""Who prepares the work directory: ours, three rivals, and the bound that no order of the work can beat."""
 
 from __future__ import annotations
 
-import http.client
-import shutil
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-from benchmarks.phases import overlap, report_of
-from benchmarks.scenarios import DOCUMENT, DOCUMENT_ID, REPOSITORY
-from benchmarks.task import TIMEOUT, BenchmarkError, Task
+from benchmarks.command import BenchmarkError, Ended
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable
 
-Action = Callable[[Task], None]
+    from benchmarks.task import Task
+
+_HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
 class Rival:
-    """One way to prepare a work directory."""
+    """One program that does the whole task."""
 
     name: str
     title: str
-    stages: tuple[tuple[Action, ...], ...]
-    """What is timed: stages follow each other, and of a stage's actions, each run alone, the longest counts."""
-    needs: tuple[str, ...] = ()
-    """The programs without which it can't run."""
-    status: str = ""
-    """What ``git status --porcelain`` prints afterwards."""
-    check: Action = lambda _task: None
-    """What else must hold afterwards."""
+    start: Callable[[Task], Ended]
 
-    def missing(self) -> list[str]:
-        """The programs that this machine has not."""
-        return [program for program in self.needs if shutil.which(program) is None]
-
-    def measure(self, task: Task) -> float:
-        """Do the task, verify what was done, and give the seconds that it took.
+    def measure(self, task: Task) -> Ended:
+        """Do the task, and verify what was done.
 
         Raises:
             BenchmarkError: it failed, or the work is not done.
         """
-        task.work_dir.mkdir()
         try:
-            seconds = sum(_longest(stage, task) for stage in self.stages)
-            task.verify(self.status)
-            self.check(task)
+            ended = self.start(task)
+            task.verify()
         except BenchmarkError as error:
             raise BenchmarkError(f"{self.name}: {error}") from error
-        return seconds
+        return ended
 
 
-def _longest(stage: Iterable[Action], task: Task) -> float:
-    return max(_timed(action, task) for action in stage)
-
-
-def _timed(action: Action, task: Task) -> float:
-    start = time.perf_counter()
-    action(task)
-    return time.perf_counter() - start
-
-
-def _run_ours(task: Task) -> None:
-    task.run(
-        *(sys.executable, "-m", "kerutaprep", "init"),
-        *("--repository-id", REPOSITORY, "--document-id", DOCUMENT_ID),
-        *("--repository-url", task.servers.clone_url, "--api-url", task.servers.api_url),
-        *("--work-dir", str(task.work_dir)),
+def run_ours(task: Task, *options: str, prefix: tuple[str, ...] = (), **variables: str) -> Ended:
+    """Run kerutaprep, as a process of the Python that runs the benchmark."""
+    return task.run(
+        *(*prefix, sys.executable, "-m", "kerutaprep", "init"),
+        *("--repository-id", task.repository_id, "--repository-url", task.clone_url, "--api-url", task.api_url),
+        *("--work-dir", str(task.work_dir), *options),
+        KERUTA_DOCUMENT_ID=",".join(task.documents),
+        **variables,
     )
 
 
-def _check_ours(task: Task) -> None:
-    task.expect(f".keruta/documents/{DOCUMENT_ID}", DOCUMENT)
-    common, least = overlap(report_of(task)), min(task.scenario.api_delay, task.scenario.clone_delay) / 2
-    if common < least:
-        raise BenchmarkError(f"clone, documents and script overlap by {common:.2f} s, not by {least:g} s or more")
+def run_shell(task: Task, name: str, prefix: tuple[str, ...] = (), **variables: str) -> Ended:
+    """Run one of the shell scripts."""
+    (document,) = task.documents
+    addresses = (task.clone_url, task.script_url, task.document_url(document))
+    return task.run(*prefix, "sh", str(_HERE / name), *addresses, str(task.work_dir), **variables)
 
 
-def _run_sequential(task: Task) -> None:
-    servers = task.servers
-    script = str(Path(__file__).parent / "sequential.sh")
-    task.run("sh", script, servers.clone_url, servers.script_url, servers.document_url, str(task.work_dir))
+def run_naive(task: Task, prefix: tuple[str, ...] = ()) -> Ended:
+    """Run the naive program."""
+    (document,) = task.documents
+    return task.run(
+        *(*prefix, sys.executable, str(_HERE / "naive.py")),
+        NAIVE_CLONE_URL=task.clone_url,
+        NAIVE_SCRIPT_URL=task.script_url,
+        NAIVE_DOCUMENT_URL=task.document_url(document),
+        NAIVE_WORK_DIR=str(task.work_dir),
+    )
 
 
-def _clone(task: Task) -> None:
-    task.run("git", "clone", "--depth", "1", "--single-branch", task.servers.clone_url, str(task.work_dir))
+def run_clone(task: Task) -> Ended:
+    """The clone alone."""
+    return task.run("git", "clone", "--depth", "1", "--single-branch", task.clone_url, str(task.work_dir))
 
 
-def _download(url: str, path: Path) -> None:
-    address = urlsplit(url)
-    connection = http.client.HTTPConnection(address.netloc, timeout=TIMEOUT)
-    try:
-        connection.request("GET", address.path)
-        answer = connection.getresponse()
-        body = answer.read()
-    finally:
-        connection.close()
-    if answer.status != 200:
-        raise BenchmarkError(f"{url} was answered {answer.status}")
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(body)
+def run_curl(task: Task, url: str, name: str) -> Ended:
+    """One download alone, into a file beside the work directory."""
+    return task.run("curl", "-sfL", "-o", str(task.place / name), url)
 
 
-def _download_script(task: Task) -> None:
-    path = task.work_dir / ".keruta" / "install.sh"
-    _download(task.servers.script_url, path)
-    path.chmod(0o755)
+@dataclass(frozen=True)
+class Bound:
+    """The parts of a task, each measured alone."""
+
+    clone: float
+    script: float
+    document: float
+    install: float
+
+    @property
+    def seconds(self) -> float:
+        """The longest of what does not wait for each other, and the installation."""
+        return max(self.clone, self.script, self.document) + self.install
 
 
-def _download_document(task: Task) -> None:
-    _download(task.servers.document_url, task.work_dir / ".keruta" / "README.md")
+def measure_bound(task: Task) -> Bound:
+    """Do each part of a task alone, one after the other."""
+    clone = run_clone(task)
+    script = run_curl(task, task.script_url, "install.sh")
+    document = run_curl(task, task.document_url(task.documents[0]), "README.md")
+    folder = task.work_dir / ".keruta"
+    folder.mkdir()
+    for name in ("install.sh", "README.md"):
+        (task.place / name).rename(folder / name)
+    (folder / "install.sh").chmod(0o755)
+    install = task.run(str(folder / "install.sh"))
+    task.verify("?? .keruta/\n")
+    return Bound(clone.seconds, script.seconds, document.seconds, install.seconds)
 
 
-def _install(task: Task) -> None:
-    task.run(str(task.work_dir / ".keruta" / "install.sh"))
-
-
-OURS = Rival("ours", "keruta-agent init", ((_run_ours,),), check=_check_ours)
-SEQUENTIAL = Rival("sequential", "one after the other (shell)", ((_run_sequential,),), needs=("curl",))
-BOUND = Rival(
-    "bound",
-    "bound: the longest alone + install",
-    ((_clone, _download_script, _download_document), (_install,)),
-    status="?? .keruta/\n",
-)
-RIVALS = (OURS, SEQUENTIAL, BOUND)
+OURS = Rival("ours", "keruta-agent init", run_ours)
+PARALLEL = Rival("parallel", "parallel.sh", lambda task: run_shell(task, "parallel.sh"))
+SEQUENTIAL = Rival("sequential", "sequential.sh", lambda task: run_shell(task, "sequential.sh"))
+NAIVE = Rival("naive", "naive.py", run_naive)
+RIVALS = (OURS, PARALLEL, SEQUENTIAL, NAIVE)
+BOUND = "bound"
