@@ -26,8 +26,8 @@ Gets a Keruta task's work directory ready.
 
 usage: keruta-agent init [options]          prepare the work directory; the settings are below
        keruta-agent demo [DIRECTORY]        a whole run on an embedded API and git server
-       keruta-agent report [FILE] [--svg PICTURE]
-                                            draw a run's report [.keruta/prep.json]
+       keruta-agent report [FILE] [--svg FILE] [--trace FILE]
+                                            draw a run's report [.keruta/prep.json]: as text, picture, Chrome trace
        keruta-agent --version
 
 settings of init, as a flag and as a variable; a flag wins:
@@ -107,29 +107,10 @@ def _demo(words: Sequence[str]) -> int:
 
 
 def _report(words: Sequence[str]) -> int:
-    import shutil
-    from pathlib import Path
+    from kerutaprep.drawing import draw_report
 
-    from kerutaprep.report import draw_svg, draw_text, read_report
-
-    rest = list(words)
-    picture: str | None = None
-    if "--svg" in rest:
-        at = rest.index("--svg")
-        if at + 1 == len(rest):
-            raise SettingsError("--svg: the picture's file is missing")
-        picture = rest.pop(at + 1)
-        del rest[at]
-    if len(rest) > 1 or any(word.startswith("-") for word in rest):
-        raise SettingsError("report takes a FILE and --svg PICTURE")
-    report = read_report(Path(rest[0] if rest else ".keruta/prep.json"))
-    if picture is None:
-        return _say(draw_text(report, shutil.get_terminal_size().columns))
-    try:
-        Path(picture).write_text(draw_svg(report), encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(f"--svg: {picture} can't be written: {error.strerror}") from error
-    return 0
+    drawn = draw_report(words)
+    return _say(drawn) if drawn else 0
 
 
 def write_line(stream: TextIO | None, text: str) -> None:

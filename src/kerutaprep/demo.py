@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
+import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +13,11 @@ import anyio
 from kerutaprep.console import configure_logging
 from kerutaprep.embedded import Content, api_application, delayed, git_application, make_repository, serve
 from kerutaprep.errors import PrepError, WorkDirError
-from kerutaprep.report import draw_text, read_report
+from kerutaprep.report import read_report
 from kerutaprep.settings import PrepSettings
 from kerutaprep.supervision import Outcome, supervised
+from kerutaprep.terminal import style_of
+from kerutaprep.waterfall import draw_text
 
 if TYPE_CHECKING:
     from kerutaprep.report import Report
@@ -80,7 +83,7 @@ def _summary(work_dir: Path, report: Report) -> str:
     names = [path.relative_to(here) if path.is_relative_to(here) else path for path in files]
     lines = [
         "",
-        draw_text(report, shutil.get_terminal_size().columns),
+        draw_text(report, style_of(sys.stdout, os.environ)),
         f"one after the other, the same steps would have taken {one_by_one:.2f} s",
         "",
         *(
