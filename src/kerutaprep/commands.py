@@ -73,10 +73,10 @@ def _init(words: Sequence[str]) -> int:
     settings = _settings(values, problems)
     from kerutaprep.console import configure_logging
 
-    configure_logging(settings.log_level, settings.log_format)
+    watch = configure_logging(settings.log_level, settings.log_format)
     from kerutaprep.supervision import supervise
 
-    outcome = supervise(settings)
+    outcome = supervise(settings, watch)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # the run is over; what is left is to say how it went
     if outcome.code:

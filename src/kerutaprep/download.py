@@ -97,7 +97,14 @@ class Download:
         self._ready = ready
         self._have = 0
         self._etag: str | None = None
+        self._length: int | None = None
+        self._received = 0
         self.content_type = ""
+
+    @property
+    def fraction(self) -> float | None:
+        """How much of the body was received, from 0 to 1; None where its length is not known."""
+        return None if self._length is None else self._received / max(1, self._length)
 
     async def run(self, policy: RetryPolicy) -> Path | None:
         """Download, with retries.
@@ -121,6 +128,8 @@ class Download:
             if response.status == 204:
                 return None
             offset = self._offset_of(response)
+            self._received = offset
+            self._length = None if response.content_length is None else offset + response.content_length
             await self._ready()
             part = self._part()
             with anyio.CancelScope(shield=True), disk_errors("making", part):
@@ -164,6 +173,7 @@ class Download:
         try:
             async for data in response.content.iter_any():
                 pending += data
+                self._received += len(data)
                 self._record.received(len(data))
                 if len(pending) >= _CHUNK:
                     await flush()

@@ -14,8 +14,9 @@ from kerutaprep.preparation import Run
 from kerutaprep.process import reap_orphans, stop_descendants
 
 if TYPE_CHECKING:
-    from anyio.abc import TaskStatus
+    from anyio.abc import TaskGroup, TaskStatus
 
+    from kerutaprep.console import Watch
     from kerutaprep.settings import PrepSettings
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -29,23 +30,28 @@ class Outcome(NamedTuple):
     """What goes to the termination log, in one line."""
 
 
-def supervise(settings: PrepSettings) -> Outcome:
+def supervise(settings: PrepSettings, watch: Watch | None = None) -> Outcome:
     """Run ``prepare`` in this process and see to it that no descendant outlives it.
 
     SIGTERM and SIGINT cancel the run. Orphans of what it starts are reaped, since this process may be PID 1.
+
+    Args:
+        settings: what to do.
+        watch: is started beside the run, and cancelled when it is over.
     """
-    return anyio.run(supervised, settings)
+    return anyio.run(supervised, settings, watch)
 
 
-async def supervised(settings: PrepSettings) -> Outcome:
+async def supervised(settings: PrepSettings, watch: Watch | None = None) -> Outcome:
     """``supervise`` inside of an event loop in the main thread."""
     _adopt_orphans()
-    return await _Supervision(settings).execute()
+    return await _Supervision(settings, watch).execute()
 
 
 class _Supervision:
-    def __init__(self, settings: PrepSettings) -> None:
+    def __init__(self, settings: PrepSettings, watch: Watch | None) -> None:
         self._settings = settings
+        self._watch = watch
         self._received: signal.Signals | None = None
         self._running = anyio.CancelScope()
 
@@ -53,18 +59,20 @@ class _Supervision:
         async with anyio.create_task_group() as tasks:
             await tasks.start(self._watch_signals)
             await tasks.start(self._watch_children)
-            outcome = await self._run()
+            outcome = await self._run(tasks)
             with anyio.CancelScope(shield=True):
                 await stop_descendants()
                 reap_orphans()
             tasks.cancel_scope.cancel()
         return outcome
 
-    async def _run(self) -> Outcome:
+    async def _run(self, tasks: TaskGroup) -> Outcome:
         run: Run | None = None
         try:
             with self._running:
                 run = Run(self._settings, cancelled_code=self._signal_code)
+                if self._watch is not None:
+                    await tasks.start(self._watch, run.recorder)
                 result = await run.execute()
                 facts = {"commit": result.commit, "seconds": result.seconds, "bytes": result.bytes}
                 return Outcome(0, json.dumps(facts))
