@@ -74,8 +74,8 @@ async def test_a_line_tells_bytes_rate_and_attempt(stage: Stage, half: _Half) ->
     """At a usual width a download has its bytes and its attempt; what is retried is said above, once."""
     stage.api.on("task-2/content", status(503))
     stage.content.documents["task-2"] = b"x"
-    with terminal(stage.command("--document-id", "task-2"), columns=100) as screen:
-        await screen.shows("attempt 2", " 75%", "2.0 MiB")
+    with terminal(stage.command("--document-id", "task-2"), columns=120) as screen:
+        await screen.shows("attempt 2, 1 of 2 documents", " 75%", "2.0 MiB")
         half.whole.set()
         assert await screen.ends() == 0
     assert screen.text.count("attempt 1 failed") == 1

@@ -40,6 +40,7 @@ async def download_documents(
         record.skip("the task has no documents")
         return
     downloads: list[Download] = []
+    published: list[int] = []
     record.measure = lambda: _fraction(downloads, len(settings.document_ids))
     limiter = anyio.CapacityLimiter(settings.max_connections)
 
@@ -58,6 +59,9 @@ async def download_documents(
             await workspace.ready.wait()
             async with workspace.publishing:
                 await anyio.to_thread.run_sync(_publish, workspace, part, number, document_id)
+            published.append(number)
+            if len(settings.document_ids) > 1:
+                record.state = f"{len(published)} of {len(settings.document_ids)} documents"
 
     await run_together(*(partial(one, number, document_id) for number, document_id in enumerate(settings.document_ids)))
 

@@ -104,7 +104,9 @@ class Download:
     @property
     def fraction(self) -> float | None:
         """How much of the body was received, from 0 to 1; None where its length is not known."""
-        return None if self._length is None else self._received / max(1, self._length)
+        if self._length is None:
+            return None
+        return self._received / self._length if self._length else 1.0
 
     async def run(self, policy: RetryPolicy) -> Path | None:
         """Download, with retries.
@@ -117,7 +119,9 @@ class Download:
             ProtocolError: a digest does not match, or an answer makes no sense.
             WorkDirError: the disk refuses.
         """
-        return await retrying(self._attempt, policy, self._record)
+        part = await retrying(self._attempt, policy, self._record)
+        self._length = self._received
+        return part
 
     async def _attempt(self, _number: int) -> Path | None:
         headers = {"Range": f"bytes={self._have}-", "If-Range": self._etag} if self._have and self._etag else {}
