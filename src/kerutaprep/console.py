@@ -73,19 +73,21 @@ def configure_logging(level: str, log_format: str) -> Watch | None:
     Returns:
         for ``auto`` at a terminal, and with rich installed, what shows a run live; else None.
     """
-    display, hint = None, False
-    if log_format == "auto" and is_capable_terminal(sys.stderr, os.environ):
-        display = _live_display(sys.stderr)
-        hint = display is None
-    handler: logging.Handler = logging.StreamHandler(sys.stderr) if sys.stderr is not None else logging.NullHandler()
-    handler.setFormatter(JSONFormatter() if log_format == "json" else TextFormatter())
-    handler = display.handler() if display else handler
+    live = log_format == "auto" and is_capable_terminal(sys.stderr, os.environ)
+    display = _live_display(sys.stderr) if live else None
+    handler = display.handler() if display else _line_handler(log_format)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("kerutaprep").setLevel(level)
     logging.raiseExceptions = False  # a reader of stderr that went away is no reason to fail
-    if hint:
+    if live and display is None:
         logging.getLogger("kerutaprep").info("live progress needs rich: pip install 'kerutaprep[terminal]'")
     return display.watch if display else None
+
+
+def _line_handler(log_format: str) -> logging.Handler:
+    handler = logging.StreamHandler(sys.stderr) if sys.stderr is not None else logging.NullHandler()
+    handler.setFormatter(JSONFormatter() if log_format == "json" else TextFormatter())
+    return handler
 
 
 def _live_display(stream: TextIO) -> LiveDisplay | None:

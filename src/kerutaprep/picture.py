@@ -51,14 +51,20 @@ def draw_svg(report: Report, title: str = "") -> str:
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
         _text(16, 28, heading, _INK, 'font-size="16"'),
     ]
-    for seconds in _ticks(total):
-        x = left + seconds / total * _BARS
-        shapes.append(f'<line x1="{x:.1f}" y1="{_TOP - 10}" x2="{x:.1f}" y2="{axis + 4}" stroke="{_GRID}"/>')
-        shapes.append(_text(x, axis + 20, f"{seconds:g} s", _PALE, 'text-anchor="middle"'))
+    shapes += _axis(total, left, axis)
     for row, step in enumerate(report["steps"]):
         shapes += _row(step, total, left, _TOP + row * _ROW)
     shapes += [_text(16, axis + 44 + 18 * row, _xml(line), _COLOURS["failed"]) for row, line in enumerate(reasons)]
     return "\n".join([*shapes, "</svg>", ""])
+
+
+def _axis(total: float, left: float, y: int) -> list[str]:
+    shapes = []
+    for seconds in _ticks(total):
+        x = left + seconds / total * _BARS
+        shapes.append(f'<line x1="{x:.1f}" y1="{_TOP - 10}" x2="{x:.1f}" y2="{y + 4}" stroke="{_GRID}"/>')
+        shapes.append(_text(x, y + 20, f"{seconds:g} s", _PALE, 'text-anchor="middle"'))
+    return shapes
 
 
 def _row(step: StepReport, total: float, left: float, y: int) -> list[str]:
