@@ -89,6 +89,6 @@ def torture(session: nox.Session) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Run the main job on an embedded API and git server."""
-    _install_wheel(session)
+    """Run the main job on an embedded API and git server; at a terminal it is shown live."""
+    session.install(".[terminal]")
     session.run("keruta-agent", "demo", *session.posargs)

@@ -8,11 +8,12 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 from aiohttp import web
 
 from kerutaprep import __version__
-from tests.fakes import DOCUMENT, Ended, Fault, Stage, body, run_program, status
+from tests.fakes import DOCUMENT, Ended, Fault, Gate, Stage, body, run_program, status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,6 +90,42 @@ async def test_the_scripts_output_is_logged_line_by_line(stage: Stage) -> None:
     for log in (ended.stderr, stage.keruta("prep.log").read_text()):
         assert "install    | token ***\n" in log
         assert "install    | no end\n" in log
+
+
+async def test_every_silent_step_tells_how_far_it_is_within_ten_seconds(stage: Stage) -> None:
+    """A look-up, clone, download or script that says nothing for long is told of at least every 10 s, in a pod too."""
+    first, second = stage.root / "first", stage.root / "second"
+    stage.content.scripts["shop"] = b"#!/bin/sh\ntouch begun\nwhile [ ! -e go ]; do sleep 0.05; done\n"
+    gate = Gate()
+    hold = Gate(opened=gate.opened)
+    seen: dict[str, str] = {}
+
+    async def run(name: str, *arguments: str) -> None:
+        ended = await run_program(stage.command(*arguments))
+        assert ended.code == 0, ended.stderr
+        seen[name] = ended.stderr
+
+    async with anyio.create_task_group() as runs:
+        runs.start_soon(run, "install", "--work-dir", str(first))
+        while not (first / "begun").exists():
+            await anyio.sleep(0.01)
+        stage.api.on("repositories/shop/script", hold)
+        stage.api.on("/content", hold)
+        stage.git.on("info/refs", hold)
+        runs.start_soon(run, "others", "--work-dir", str(second), "--repository-url", stage.repository_url)
+        await hold.arrived.wait()
+        stage.api.on("repositories/shop", gate)
+        runs.start_soon(run, "repository", "--work-dir", str(stage.root / "third"))
+        await gate.arrived.wait()
+        await anyio.sleep(10)
+        for work in (first, second, stage.root / "third"):
+            work.joinpath("go").touch()
+        gate.opened.set()
+
+    for run_name, step in [("install", "install"), ("repository", "repository")] + [
+        ("others", step) for step in ("clone", "documents", "script")
+    ]:
+        assert re.search(rf" INFO +{step} +running", seen[run_name]), (step, seen[run_name])
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,8 @@ Gets a Keruta task's work directory ready.
 usage: keruta-agent init [options]          prepare the work directory; the settings are below
        keruta-agent check [options]         what init would meet, without writing anything
        keruta-agent demo [DIRECTORY]        a whole run on an embedded API and git server
-       keruta-agent report [FILE] [--svg PICTURE]
-                                            draw a run's report [.keruta/prep.json]
+       keruta-agent report [FILE] [--svg FILE] [--trace FILE]
+                                            draw a run's report [.keruta/prep.json]: as text, picture, Chrome trace
        keruta-agent --version
 
 settings of init and check, as a flag and as a variable; a flag wins:
@@ -97,14 +97,14 @@ def _init(words: Sequence[str]) -> int:
 def _run(settings: PrepSettings, head_start: HeadStart) -> int:
     from kerutaprep.console import configure_logging
 
-    configure_logging(settings.log_level, settings.log_format)
+    watch = configure_logging(settings.log_level, settings.log_format)
     from kerutaprep.supervision import supervise
 
     if head_start.began:
         import kerutaprep.api  # noqa: F401 - git is at work and needs nothing of us; else it is loaded once it is
     gc.freeze()  # what is loaded stays: looking through it again and again would cost 40 ms
     gc.enable()
-    outcome = supervise(settings, head_start)
+    outcome = supervise(settings, head_start, watch)
     if outcome.code:
         say_last(outcome.message)
     else:
@@ -145,7 +145,7 @@ def _check(words: Sequence[str]) -> int:
     from kerutaprep.check import supervise_check
     from kerutaprep.console import configure_logging
 
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, "json" if settings.log_format == "json" else "text")
     colour = sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     outcome = supervise_check(settings, lambda line: write_line(sys.stdout, line), colour=colour)
     if outcome.code:
@@ -174,29 +174,10 @@ def _demo(words: Sequence[str]) -> int:
 
 
 def _report(words: Sequence[str]) -> int:
-    import shutil
-    from pathlib import Path
+    from kerutaprep.drawing import draw_report
 
-    from kerutaprep.report import draw_svg, draw_text, read_report
-
-    rest = list(words)
-    picture: str | None = None
-    if "--svg" in rest:
-        at = rest.index("--svg")
-        if at + 1 == len(rest):
-            raise SettingsError("--svg: the picture's file is missing")
-        picture = rest.pop(at + 1)
-        del rest[at]
-    if len(rest) > 1 or any(word.startswith("-") for word in rest):
-        raise SettingsError("report takes a FILE and --svg PICTURE")
-    report = read_report(Path(rest[0] if rest else ".keruta/prep.json"))
-    if picture is None:
-        return _say(draw_text(report, shutil.get_terminal_size().columns))
-    try:
-        Path(picture).write_text(draw_svg(report), encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(f"--svg: {picture} can't be written: {error.strerror}") from error
-    return 0
+    drawn = draw_report(words)
+    return _say(drawn) if drawn else 0
 
 
 def _say(text: str) -> int:

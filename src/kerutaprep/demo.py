@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
+import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +13,14 @@ import anyio
 from kerutaprep.console import configure_logging
 from kerutaprep.embedded import Content, api_application, delayed, git_application, make_repository, serve
 from kerutaprep.errors import PrepError, WorkDirError
-from kerutaprep.report import draw_text, read_report
+from kerutaprep.report import read_report
 from kerutaprep.settings import PrepSettings
 from kerutaprep.supervision import Outcome, supervised
+from kerutaprep.terminal import style_of
+from kerutaprep.waterfall import draw_text
 
 if TYPE_CHECKING:
+    from kerutaprep.console import Watch
     from kerutaprep.report import Report
 
 _API_DELAY, _GIT_DELAY = 0.8, 0.4
@@ -47,15 +51,17 @@ def run_demo(directory: str | None) -> str:
     )
     if work_dir.exists() and any(work_dir.iterdir()):
         raise WorkDirError(f"{work_dir} is not empty; the demo wants a directory of its own")
-    configure_logging("INFO", "text")
+    watch = configure_logging("INFO", "auto")
     with tempfile.TemporaryDirectory(prefix="keruta-demo-server-") as server:
-        outcome = anyio.run(_run, work_dir, Path(server))
+        outcome = anyio.run(_run, work_dir, Path(server), watch)
     if outcome.code:
         raise PrepError(outcome.message)
-    return _summary(work_dir, read_report(work_dir / ".keruta" / "prep.json"))
+    report = read_report(work_dir / ".keruta" / "prep.json")
+    waterfall = [] if watch else [draw_text(report, style_of(sys.stdout, os.environ))]
+    return "\n".join(["", *waterfall, *_summary(work_dir, report)])
 
 
-async def _run(work_dir: Path, server: Path) -> Outcome:
+async def _run(work_dir: Path, server: Path, watch: Watch | None) -> Outcome:
     make_repository(server / "shop.git", {"README.md": "# A shop\n", "src/basket.py": "basket = []\n"})
     content = Content(token=_TOKEN, scripts={"shop": _SCRIPT}, documents={"task-1": _DOCUMENT})
     async with (
@@ -70,17 +76,15 @@ async def _run(work_dir: Path, server: Path) -> Outcome:
             api_token=_TOKEN,
             work_dir=work_dir,
         )
-        return await supervised(settings)
+        return await supervised(settings, watch=watch)
 
 
-def _summary(work_dir: Path, report: Report) -> str:
+def _summary(work_dir: Path, report: Report) -> list[str]:
     one_by_one = sum((step["end"] or 0) - (step["start"] or 0) for step in report["steps"])
     files = [path for path in sorted(work_dir.rglob("*")) if path.is_file()]
     here = Path.cwd()
     names = [path.relative_to(here) if path.is_relative_to(here) else path for path in files]
-    lines = [
-        "",
-        draw_text(report, shutil.get_terminal_size().columns),
+    return [
         f"one after the other, the same steps would have taken {one_by_one:.2f} s",
         "",
         *(
@@ -89,4 +93,3 @@ def _summary(work_dir: Path, report: Report) -> str:
             if path.relative_to(work_dir).parts[0] != ".git"
         ),
     ]
-    return "\n".join(lines)

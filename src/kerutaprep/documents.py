@@ -40,6 +40,9 @@ async def download_documents(
     if not settings.document_ids:
         record.skip("the task has no documents")
         return
+    downloads: list[Download] = []
+    published: list[int] = []
+    record.measure = lambda: _fraction(downloads, len(settings.document_ids))
     limiter = anyio.CapacityLimiter(settings.max_connections)
 
     async def one(number: int, document_id: str) -> None:
@@ -52,12 +55,22 @@ async def download_documents(
                 record=record,
                 ready=workspace.ready.wait,
             )
+            downloads.append(download)
             part = await download.run(policy)
             await workspace.ready.wait()
             async with workspace.publishing:
                 await anyio.to_thread.run_sync(_publish, workspace, part, number, document_id)
+            published.append(number)
+            if len(settings.document_ids) > 1:
+                record.state = f"{len(published)} of {len(settings.document_ids)} documents"
 
     await run_together(*(partial(one, number, document_id) for number, document_id in enumerate(settings.document_ids)))
+
+
+def _fraction(downloads: list[Download], count: int) -> float | None:
+    """How much is done of so many documents, of which each counts the same; None where no length is known."""
+    known = [fraction for download in downloads if (fraction := download.fraction) is not None]
+    return sum(known) / count if known else None
 
 
 def _publish(workspace: Workspace, received: Path | None, number: int, document_id: str) -> None:

@@ -97,7 +97,16 @@ class Download:
         self._ready = ready
         self._have = 0
         self._etag: str | None = None
+        self._length: int | None = None
+        self._received = 0
         self.content_type = ""
+
+    @property
+    def fraction(self) -> float | None:
+        """How much of the body was received, from 0 to 1; None where its length is not known."""
+        if self._length is None:
+            return None
+        return self._received / self._length if self._length else 1.0
 
     async def run(self, policy: RetryPolicy) -> Path | None:
         """Download, with retries.
@@ -110,7 +119,9 @@ class Download:
             ProtocolError: a digest does not match, or an answer makes no sense.
             WorkDirError: the disk refuses.
         """
-        return await retrying(self._attempt, policy, self._record)
+        part = await retrying(self._attempt, policy, self._record)
+        self._length = self._received
+        return part
 
     async def _attempt(self, _number: int) -> Path | None:
         headers = {"Range": f"bytes={self._have}-", "If-Range": self._etag} if self._have and self._etag else {}
@@ -121,6 +132,8 @@ class Download:
             if response.status == 204:
                 return None
             offset = self._offset_of(response)
+            self._received = offset
+            self._length = None if response.content_length is None else offset + response.content_length
             await self._ready()
             part = self._part()
             with anyio.CancelScope(shield=True), disk_errors("making", part):
@@ -164,6 +177,7 @@ class Download:
         try:
             async for data in response.content.iter_any():
                 pending += data
+                self._received += len(data)
                 self._record.received(len(data))
                 if len(pending) >= _CHUNK:
                     await flush()

@@ -60,6 +60,8 @@ class StepRecord:
         self.detail: str | None = None
         self.state = "running"
         """What it is doing right now, for progress events."""
+        self.measure: Callable[[], float | None] = lambda: None
+        """Asked by whoever draws it: how much of what it is doing is done, from 0 to 1; None where nobody knows."""
         self._recorder = recorder
         self._spoke = 0.0
 

@@ -51,7 +51,10 @@ _LFS = frozenset(
         ("filter.lfs.required", "true"),
     }
 )
-_PROGRESS = re.compile(r"(?:remote: )?(?P<what>[A-Z][a-z]+(?: [a-z]+)*): +(?P<percent>[0-9]{1,3})% \(.*")
+_PROGRESS = re.compile(
+    r"(?:remote: )?(?P<what>[A-Z][a-z]+(?: [a-z]+)*): +(?P<percent>[0-9]{1,3})% \([0-9/]+\)"
+    r"(?:, (?P<traffic>[0-9.]+ [A-Za-z]+ \| [0-9.]+ [A-Za-z]+/s))?.*"
+)
 
 
 class Git:
@@ -178,7 +181,10 @@ class Git:
     def _heard(self, last_lines: deque[str], line: str) -> None:
         found = _PROGRESS.match(line)
         if found:
-            state = f"{found['what'].lower()} {found['percent']} %"
+            traffic = f", {found['traffic']}" if found["traffic"] else ""
+            state = f"{found['what'].lower()} {found['percent']} %{traffic}"
+            done = int(found["percent"]) / 100
+            self._record.measure = lambda: done
             self._record.progress(state, least_pause=_LEAST_PROGRESS_SECONDS)
         elif line.strip():
             last_lines.append(line.strip())

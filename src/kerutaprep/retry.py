@@ -35,10 +35,15 @@ class RetryPolicy:
     def wait(self, attempt: int, retry_after: float | None) -> float:
         """Seconds to wait after a failed attempt (from 1).
 
-        What the server asked for is a lower bound: jitter is added to it, since all of its clients were told the same.
+        What the server asked for is a lower bound. Jitter is added to it, since all of its clients may have been told
+        the same: up to half of it, or the backoff if that is longer. With less, the pods of a large fleet come back all
+        at once (``docs/performance.md``).
         """
-        backoff = random.uniform(0, min(self.longest, self.base * 2.0 ** min(attempt - 1, 30)))  # noqa: S311 - jitter
-        return backoff if retry_after is None else min(retry_after, self.longest_asked) + backoff
+        backoff = min(self.longest, self.base * 2.0 ** min(attempt - 1, 30))
+        if retry_after is None:
+            return random.uniform(0, backoff)  # noqa: S311 - jitter
+        asked = min(retry_after, self.longest_asked)
+        return asked + random.uniform(0, max(backoff, min(self.longest, asked / 2)))  # noqa: S311 - jitter
 
 
 async def retrying(attempt: Callable[[int], Awaitable[T]], policy: RetryPolicy, record: StepRecord) -> T:

@@ -16,8 +16,9 @@ from kerutaprep.process import awaited, reap_orphans, stop_descendants
 from kerutaprep.tracing import RunEnd, tracer_for
 
 if TYPE_CHECKING:
-    from anyio.abc import TaskStatus
+    from anyio.abc import TaskGroup, TaskStatus
 
+    from kerutaprep.console import Watch
     from kerutaprep.settings import PrepSettings
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -31,7 +32,7 @@ class Outcome(NamedTuple):
     """What goes to the termination log, in one line."""
 
 
-def supervise(settings: PrepSettings, head_start: HeadStart) -> Outcome:
+def supervise(settings: PrepSettings, head_start: HeadStart, watch: Watch | None = None) -> Outcome:
     """Run ``prepare`` in this process and see to it that no descendant outlives it.
 
     SIGTERM and SIGINT cancel the run. Orphans of what it starts are reaped, since this process may be PID 1. When it
@@ -40,20 +41,24 @@ def supervise(settings: PrepSettings, head_start: HeadStart) -> Outcome:
     Args:
         settings: what to do.
         head_start: what of it is under way already.
+        watch: is started beside the run, and cancelled when it is over.
     """
-    return anyio.run(supervised, settings, head_start)
+    return anyio.run(supervised, settings, head_start, watch)
 
 
-async def supervised(settings: PrepSettings, head_start: HeadStart | None = None) -> Outcome:
+async def supervised(
+    settings: PrepSettings, head_start: HeadStart | None = None, watch: Watch | None = None
+) -> Outcome:
     """``supervise`` inside of an event loop in the main thread."""
     _adopt_orphans()
-    return await _Supervision(settings, head_start or HeadStart()).execute()
+    return await _Supervision(settings, head_start or HeadStart(), watch).execute()
 
 
 class _Supervision:
-    def __init__(self, settings: PrepSettings, head_start: HeadStart) -> None:
+    def __init__(self, settings: PrepSettings, head_start: HeadStart, watch: Watch | None) -> None:
         self._settings = settings
         self._head_start = head_start
+        self._watch = watch
         awaited.update(head_start.process_ids)
         self._received: signal.Signals | None = None
         self._running = anyio.CancelScope()
@@ -65,7 +70,7 @@ class _Supervision:
             await tasks.start(self._watch_signals)
             await tasks.start(self._watch_children)
             tasks.start_soon(self._tracer.load)
-            outcome = await self._run()
+            outcome = await self._run(tasks)
             with anyio.CancelScope(shield=True):
                 await stop_descendants()
                 reap_orphans()
@@ -75,7 +80,7 @@ class _Supervision:
             tasks.cancel_scope.cancel()
         return outcome
 
-    async def _run(self) -> Outcome:
+    async def _run(self, tasks: TaskGroup) -> Outcome:
         try:
             with self._running:
                 run = self._executed = Run(
@@ -84,6 +89,8 @@ class _Supervision:
                     head_start=self._head_start,
                     tracer=self._tracer,
                 )
+                if self._watch is not None:
+                    await tasks.start(self._watch, run.recorder)
                 result = await run.execute()
                 facts = {"commit": result.commit, "seconds": result.seconds, "bytes": result.bytes}
                 return Outcome(0, json.dumps(facts))

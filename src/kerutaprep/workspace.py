@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shutil
 import stat
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 KEPT = "kept"
 """Where, in that directory, somebody's work is put that would have been overwritten."""
 _FIRST_LOOK, _LONGEST_LOOK = 0.05, 0.5
+_QUIET_SECONDS = 8.0
 
 
 @contextmanager
@@ -104,7 +106,7 @@ class Workspace:
         """Hold the work directory alone (flock(2) on the directory itself: no file, and freed by the kernel).
 
         Args:
-            on_wait: called once if another run holds it.
+            on_wait: called while another run holds it: at once, and every few seconds.
 
         Raises:
             WorkDirError: the directory can't be made or opened.
@@ -112,10 +114,11 @@ class Workspace:
         descriptor = self._claim.descriptor if self._claim else await anyio.to_thread.run_sync(self._open_root)
         try:
             self.identity = identity_of(descriptor)
-            wait = 0.0
+            wait, told = 0.0, -math.inf
             while not try_lock(descriptor):
-                if not wait:
+                if anyio.current_time() - told >= _QUIET_SECONDS:
                     on_wait()
+                    told = anyio.current_time()
                 wait = min(wait + _FIRST_LOOK, _LONGEST_LOOK)
                 await anyio.sleep(wait)
             yield
