@@ -19,6 +19,7 @@ from kerutaprep.api import KerutaAPI, new_session
 from kerutaprep.api_checks import APIChecks
 from kerutaprep.apirequest import proxy_for
 from kerutaprep.events import Recorder
+from kerutaprep.existing import ExistingClone
 from kerutaprep.findings import Finding, Look, decisive_error, look_at_all, ok, skipped
 from kerutaprep.git import Git
 from kerutaprep.git_checks import GitChecks
@@ -28,6 +29,7 @@ from kerutaprep.preparation import STEPS
 from kerutaprep.retry import RetryPolicy
 from kerutaprep.supervision import Outcome
 from kerutaprep.tls import require_certificates
+from kerutaprep.tree import Tree
 from kerutaprep.volume_checks import (
     look_at_cache,
     look_at_keruta,
@@ -37,7 +39,6 @@ from kerutaprep.volume_checks import (
     look_at_work_dir,
 )
 from kerutaprep.workspace import Workspace
-from kerutaprep.worktree import Worktree
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -117,7 +118,7 @@ def _looks(settings: PrepSettings, recorder: Recorder, session: aiohttp.ClientSe
     workspace = Workspace(settings.work_dir, group_write=settings.group_write)
     record = recorder.steps["clone"]
     program = Git(settings, recorder.masker, record, workspace, on_its_way=lambda: None)
-    git = GitChecks(program, workspace, Worktree(program, workspace, RetryPolicy(retries=0), record))
+    git = GitChecks(program, workspace, ExistingClone(Tree(program, workspace, record), RetryPolicy(retries=0)))
     documents = {f"document {number}": name for number, name in enumerate(settings.document_ids, start=1)}
 
     async def look_at_git_server() -> Sequence[Finding]:

@@ -143,7 +143,7 @@ class Git:
             raise classify(f"git {arguments[0]}", status, list(last_lines))
         return b"".join(stdout).decode(errors="surrogateescape")
 
-    async def disarm(self, git_dir: Path) -> None:
+    async def disarm(self, git_dir: Path) -> list[Entry]:
         """Have no later command obey what an existing clone's own configuration would have git run.
 
         Whoever could write to the volume could have put it there. Git LFS in the form in which it sets itself up is
@@ -151,16 +151,21 @@ class Git:
 
         Args:
             git_dir: the clone's; one that is none has nothing to disarm.
+
+        Returns:
+            the clone's own configuration, as it is.
         """
         try:
             listing = await self.run("config", "--null", "--show-scope", "--includes", "--list", at=git_dir)
         except PrepError:
-            return
+            return []
         fields = listing.split("\0")
         pairs = zip(fields[0::2], fields[1::2], strict=False)
-        entries = [entry.partition("\n") for scope, entry in pairs if scope in _ITS_OWN]
-        armed = [key for key, _, value in entries if _RUNS_COMMANDS.fullmatch(key) and (key, value) not in _LFS]
+        own = [entry.partition("\n") for scope, entry in pairs if scope in _ITS_OWN]
+        entries = [(key, value) for key, _, value in own]
+        armed = [entry[0] for entry in entries if _RUNS_COMMANDS.fullmatch(entry[0]) and entry not in _LFS]
         self._disarmed = [(key, _HARMLESS.get(key.rpartition(".")[2], "")) for key in armed]
+        return entries
 
     async def require_plain(self, git_dir: Path) -> None:
         """Refuse a clone, or a submodule of it, whose configuration could send git and git-lfs anywhere.

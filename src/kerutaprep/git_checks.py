@@ -18,10 +18,10 @@ from kerutaprep.volume_checks import require_writable
 from kerutaprep.workspace import disk_errors
 
 if TYPE_CHECKING:
+    from kerutaprep.existing import ExistingClone
     from kerutaprep.git import Git
     from kerutaprep.names import CloneURL
     from kerutaprep.workspace import Workspace
-    from kerutaprep.worktree import Worktree
 
 _NO_GIT_DIR = Path(os.devnull)
 """Stands in for a git directory where a command needs none: there is nothing in it that git could obey or write to."""
@@ -36,14 +36,14 @@ class GitChecks:
     Args:
         git: runs the commands.
         workspace: the work directory.
-        worktree: knows what would become of an existing clone.
+        existing: knows what would become of an existing clone.
     """
 
-    def __init__(self, git: Git, workspace: Workspace, worktree: Worktree) -> None:
+    def __init__(self, git: Git, workspace: Workspace, existing: ExistingClone) -> None:
         self._git = git
         self._settings = git.settings
         self._workspace = workspace
-        self._worktree = worktree
+        self._existing = existing
         self._git_dir = workspace.root / ".git"
 
     async def program(self) -> list[Finding]:
@@ -101,7 +101,7 @@ class GitChecks:
         if not await anyio.to_thread.run_sync(os.path.lexists, self._git_dir):
             return await anyio.to_thread.run_sync(self._look_at_entries, abandon_on_cancel=True)
         reset = self._settings.on_existing == "reset"
-        if not await self._worktree.is_clone_of(url):
+        if not await self._existing.is_of(url):
             return warning("clone", f"{self._git_dir} is something else, and would be replaced (--on-existing reset)")
         await anyio.to_thread.run_sync(require_writable, self._git_dir)
         if self._settings.lfs or self._settings.submodules != "no":
@@ -136,7 +136,7 @@ class GitChecks:
     async def _before_update(self) -> list[Finding]:
         if await anyio.to_thread.run_sync(journal.read, self._git_dir):
             return ok("clone", "is there; a run was stopped in its checkout, which the next one finishes")
-        if await anyio.to_thread.run_sync(self._worktree.is_in_the_middle):
+        if await anyio.to_thread.run_sync(self._existing.is_in_the_middle):
             return warning("clone", "is there, and would be kept as it is: a merge, rebase or the like is under way")
         if await self._has_changes():
             return warning("clone", "is there, and would be kept as it is: it has uncommitted changes")

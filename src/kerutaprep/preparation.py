@@ -24,7 +24,7 @@ from kerutaprep.settings import mask_login
 from kerutaprep.tls import require_certificates
 from kerutaprep.tracing import UNTRACED
 from kerutaprep.workspace import Workspace
-from kerutaprep.worktree import Checkout, Worktree
+from kerutaprep.worktree import Worktree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from kerutaprep.report import Outcome, Report
     from kerutaprep.settings import PrepSettings
     from kerutaprep.tracing import Tracer
+    from kerutaprep.tree import Checkout
 
 STEPS = ("workspace", "repository", "clone", "exclude", "documents", "script", "install")
 """The steps of every run, in the order in which they are reported."""
