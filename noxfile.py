@@ -62,6 +62,8 @@ def lint(session: nox.Session) -> None:
     session.install(*nox.project.dependency_groups(PYPROJECT, "lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    for schema in ("vendor.github-workflows", "custom.github-workflows-require-timeout"):
+        session.run("check-jsonschema", "--builtin-schema", schema, *map(str, Path(".github/workflows").glob("*.yml")))
 
 
 @nox.session
@@ -70,6 +72,32 @@ def types(session: nox.Session) -> None:
     _install_wheel(session, "types")
     session.run("mypy", "-p", "kerutaprep")
     session.run("mypy", "tests", "benchmarks", "noxfile.py")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into site/; a warning, such as a link that leads nowhere, is an error."""
+    _install_wheel(session, "docs")
+    environment = {"NO_MKDOCS_2_WARNING": "1"}  # an advertisement, not a warning
+    session.run("mkdocs", *(session.posargs or ["build", "--strict", "--clean"]), env=environment)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build wheel and sdist into dist/, and try the wheel as a user would."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, "build"))
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", "dist")
+    built = sorted(map(str, Path("dist").iterdir()))
+    session.run("twine", "check", "--strict", *built)
+    fresh = Path(session.create_tmp()).absolute()
+    session.run("python", "-m", "venv", "--clear", str(fresh / "venv"))
+    (wheel,) = (name for name in built if name.endswith(".whl"))
+    session.run(str(fresh / "venv/bin/pip"), "install", "--quiet", wheel, external=True)
+    program = str(fresh / "venv/bin/keruta-agent")
+    session.run(program, "--version", external=True)
+    shutil.rmtree(fresh / "demo", ignore_errors=True)
+    session.run(program, "demo", str(fresh / "demo"), external=True)
 
 
 @nox.session

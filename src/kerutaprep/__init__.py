@@ -33,10 +33,14 @@ if TYPE_CHECKING:
     from kerutaprep.preparation import PrepResult, prepare
     from kerutaprep.report import StepReport
     from kerutaprep.settings import PrepSettings
+    from kerutaprep.standalone import GitOptions, clone_repository, download_file
+    from kerutaprep.tree import Checkout
 
 __all__ = [
+    "Checkout",
     "CredentialsError",
     "DeadlineError",
+    "GitOptions",
     "InTheWayError",
     "InternalError",
     "LockedError",
@@ -56,15 +60,21 @@ __all__ = [
     "TransportError",
     "WorkDirError",
     "__version__",
+    "clone_repository",
+    "download_file",
     "prepare",
 ]
 
 _ELSEWHERE = {
+    "Checkout": "tree",
+    "GitOptions": "standalone",
     "PrepResult": "preparation",
     "PrepSettings": "settings",
     "Step": "plan",
     "StepEvent": "events",
     "StepReport": "report",
+    "clone_repository": "standalone",
+    "download_file": "standalone",
     "prepare": "preparation",
 }
 

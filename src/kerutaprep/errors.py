@@ -1,6 +1,6 @@
 """Every error of the package, and the exit code each stands for.
 
-The codes follow ``sysexits.h`` where it has one; :doc:`docs/operations` says what an operator does about each.
+The codes follow ``sysexits.h`` where it has one; ``docs/operations.md`` says what an operator does about each.
 """
 
 from __future__ import annotations
