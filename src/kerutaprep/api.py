@@ -33,6 +33,8 @@ _RETRIED = frozenset({408, 425, 429})
 _LONGEST_ERROR_BODY = 64 * 1024
 _LONGEST_LOOKUP = 1024 * 1024
 _LONGEST_SHOWN = 300
+_READ_BUFFER = 512 * 1024
+"""Bytes that may wait to be taken; with aiohttp's own 64 KiB a large body is stopped and started all the time."""
 _UNPRINTABLE = re.compile(r"[^ -~\u00a0-\uffff]+")
 _under_way: ContextVar[FirstRequest | None] = ContextVar("under_way", default=None)
 """The request that is being made, where it was sent before: the connector asks for no more than an address."""
@@ -113,6 +115,7 @@ class KerutaAPI:
                     proxy=self._proxy,
                     auto_decompress=False,
                     raise_for_status=False,
+                    read_bufsize=_READ_BUFFER,
                 )
             async with response:
                 attempt.answered(response.status)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
     from pathlib import Path
 
-    from aiofiles.threadpool.binary import AsyncBufferedIOBase
+    from aiofiles.threadpool.binary import AsyncFileIO
 
     from kerutaprep.api import KerutaAPI
     from kerutaprep.events import StepRecord
@@ -137,7 +137,7 @@ class Download:
             await self._ready()
             part = self._part()
             with anyio.CancelScope(shield=True), disk_errors("making", part):
-                file = await aiofiles.open(part, "ab" if offset else "wb")
+                file = await aiofiles.open(part, "ab" if offset else "wb", buffering=0)  # what is written is large
             try:
                 await self._receive(response, file)
             finally:
@@ -165,22 +165,26 @@ class Download:
         self.content_type = response.content_type
         return 0
 
-    async def _receive(self, response: aiohttp.ClientResponse, file: AsyncBufferedIOBase) -> None:
-        pending = bytearray()
+    async def _receive(self, response: aiohttp.ClientResponse, file: AsyncFileIO) -> None:
+        pending: list[bytes] = []
+        size = 0
 
         async def flush() -> None:
+            # Joined once: to let a buffer grow would copy every byte twice.
             with disk_errors("writing", self._part()):
-                await file.write(pending)
-            self._have += len(pending)
+                await _write_whole(file, b"".join(pending))
+            self._have += size
             pending.clear()
 
         try:
             async for data in response.content.iter_any():
-                pending += data
+                pending.append(data)
+                size += len(data)
                 self._received += len(data)
                 self._record.received(len(data))
-                if len(pending) >= _CHUNK:
+                if size >= _CHUNK:
                     await flush()
+                    size = 0
         except (aiohttp.ClientError, TimeoutError, ConnectionError):
             await flush()  # what came is kept for the next attempt to go on from
             raise
@@ -202,6 +206,13 @@ class Download:
                     raise ProtocolError(
                         f"{self._what}: its {algorithm} is {actual.hex()}, but {field} says {expected.hex()}"
                     )
+
+
+async def _write_whole(file: AsyncFileIO, data: bytes) -> None:
+    """Write all of it: an unbuffered file may take a part at a time."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[await file.write(rest) :]
 
 
 def file_digest(path: Path, algorithm: str, first: int = 0) -> bytes:
