@@ -49,6 +49,7 @@ def _free_port() -> int:
 
 @asynccontextmanager
 async def sshd(place: Path) -> AsyncIterator[_Server]:
+    """Run an sshd on loopback that lets one key in and logs the test's own user in."""
     place.mkdir(mode=0o700)
     host, key, stranger = (_make_key(place / name) for name in ("host", "key", "stranger"))
     (place / "authorized").write_text(Path(f"{key}.pub").read_text())

@@ -29,7 +29,7 @@ def main(directory: Path) -> None:
     if missing or os.geteuid() != 0:
         raise SystemExit(f"building and running images takes root and: apt-get install {' '.join(_TOOLS.values())}")
     podman = Podman(directory)
-    podman.remove_containers()
+    podman.remove_leftovers()
     base = base_image(podman)
     wheels = _download_wheels(podman, base)
     _build(podman, base, wheels)

@@ -16,11 +16,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def podman() -> Iterator[Podman]:
-    """podman with the image in its storage; whatever container or volume a test leaves is removed in the end."""
+    """The image in podman's storage; whatever container, volume or secret a test leaves is removed in the end."""
     podman = Podman(Path(os.environ["KERUTAPREP_IMAGE_DIR"]))
     yield podman
-    podman.remove_containers()
-    podman.do("volume", "rm", "--force", "--all")
+    podman.remove_leftovers()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""podman, with storage and settings of its own: the machine's other images and containers are neither seen nor touched."""
+"""podman with storage and settings of its own: the machine's other images and containers are not seen, nor touched."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ class Podman:
         self._environment = {**os.environ, **own}
 
     def succeeds(self, *words: str) -> bool:
-        """Whether a short command exits with 0."""
-        command = ["podman", *words]
-        return subprocess.run(command, env=self._environment, capture_output=True, check=False, timeout=60).returncode == 0
+        """Whether a short command exits with 0; what it says is shown."""
+        ran = subprocess.run(["podman", *words], env=self._environment, stdout=2, check=False, timeout=60)
+        return ran.returncode == 0
 
     def do(self, *words: str, seconds: float = 60) -> str:
         """Run a command that has to succeed, its stderr ours, and give what it wrote."""
@@ -94,10 +94,12 @@ class Podman:
         finally:
             self.do("rm", "--force", "--ignore", "--time", "0", name)
 
-    def remove_containers(self) -> None:
+    def remove_leftovers(self) -> None:
         """Remove what a run that was killed may have left."""
         self.do("pod", "rm", "--force", "--all", "--time", "0")
         self.do("rm", "--force", "--all", "--time", "0")
+        self.do("volume", "rm", "--force", "--all")
+        self.do("secret", "rm", "--all")
 
 
 def _has_overlay(directory: Path) -> bool:

@@ -39,7 +39,7 @@ def _init(stage: Stage, volume: Path) -> tuple[str, ...]:
 @pytest.fixture(scope="module")
 def image_without_tmp(podman: Podman) -> Iterator[str]:
     """The image, but for its ``/tmp``."""
-    podman.do("run", "--name=without-tmp", "--user=0", "--entrypoint=rmdir", IMAGE, "/tmp")
+    podman.do("run", "--name=without-tmp", "--user=0", "--entrypoint=rmdir", IMAGE, "/tmp")  # noqa: S108 - the image's
     as_it_was = ('--change=ENTRYPOINT ["keruta-agent"]', '--change=CMD ["init"]', "--change=USER 10001:0")
     podman.do("commit", "--quiet", *as_it_was, "without-tmp", "without-tmp")
     podman.do("rm", "without-tmp")
@@ -158,7 +158,7 @@ async def test_a_document_larger_than_memory_fits_through(podman: Podman, stage:
 async def test_a_user_that_no_database_knows_clones_over_ssh(
     podman: Podman, stage: Stage, volume: Path, tmp_path: Path
 ) -> None:
-    """ssh runs without an entry for the user, with the key and the host keys of a secret."""
+    """No entry for the user is needed; the key and the host keys are a secret's files."""
     async with sshd(tmp_path / "ssh") as server:
         server.key.chmod(0o444)
         secrets = {"SSH_KEY_FILE": server.key, "SSH_KNOWN_HOSTS_FILE": server.known_hosts}
