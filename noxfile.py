@@ -121,7 +121,7 @@ def image(session: nox.Session) -> None:
     _install_wheel(session, "tests")
     place = session.cache_dir.absolute() / "image"
     session.run("python", "-m", "tests.image", str(place))
-    session.run("pytest", "tests/image", "-rP", *session.posargs, env={"KERUTAPREP_IMAGE_DIR": str(place)})
+    session.run("pytest", "tests/image", *session.posargs, env={"KERUTAPREP_IMAGE_DIR": str(place)})
 
 
 @nox.session

@@ -34,14 +34,16 @@ def main(directory: Path) -> None:
     wheels = _download_wheels(podman, base)
     _build(podman, base, wheels)
     podman.do("image", "prune", "--force", seconds=120)
+    sizes = [int(podman.do("image", "inspect", "--format={{.Size}}", image)) for image in (IMAGE, base)]
+    sys.stdout.write("the image has {:.0f} MB, its base {:.0f} MB of them\n".format(*(size / 1e6 for size in sizes)))
 
 
 def _download_wheels(podman: Podman, base: str) -> Path:
     """Get what pip needs in the image, by this machine's own configuration of pip; the build itself needs no index."""
     place = podman.directory / "wheels"
     shutil.rmtree(place, ignore_errors=True)
-    print_version = "import sys; print('%d.%d' % sys.version_info[:2])"
-    version = podman.do("run", "--rm", base, "python3", "-c", print_version).strip()
+    say_version = "import sys; print('%d.%d' % sys.version_info[:2])"
+    version = podman.do("run", "--rm", base, "python3", "-c", say_version).strip()
     project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))
     wanted = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
     options = ["--quiet", "--only-binary=:all:", f"--python-version={version}", f"--dest={place}"]
