@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).parent.parent
 _EXAMPLES = sorted(path.name for path in (_ROOT / "examples").glob("*.yaml"))
-_PAGES = ("README.md", "docs/git.md", "docs/kubernetes.md")
+_PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (_ROOT / "docs").glob("*.md"))]
 _KUBERNETES = ("1.30", "1.33", kubernetes_validate.latest_version())
 """Before the first of them the published schema of podFailurePolicy asked for both kinds of condition in each rule."""
 _OF_THE_TASK = frozenset({"KERUTA_CACHE_DIR"})

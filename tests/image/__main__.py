@@ -31,6 +31,7 @@ def main(directory: Path) -> None:
     podman = Podman(directory)
     podman.remove_leftovers()
     base = base_image(podman)
+    (directory / "base").write_text(base)
     wheels = _download_wheels(podman, base)
     _build(podman, base, wheels)
     podman.do("image", "prune", "--force", seconds=120)

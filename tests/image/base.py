@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -32,11 +33,15 @@ class _Source(NamedTuple):
 
 
 def base_image(podman: Podman) -> str:
-    """The name of the base image; it is made where it is not there."""
+    """The name of the base image: the one that the environment names, else one that is made where it is not there."""
+    given = os.environ.get("KERUTAPREP_IMAGE_BASE")
+    if given:
+        podman.do("pull", "--quiet", given, seconds=600)
+        return given
     sources = [source for source in _sources() if source.component == "main"]
     release = next((source for source in sources if "-" not in source.release), None)
     if release is None:
-        raise SystemExit("no Debian release among this machine's apt sources: the image's base is made from one")
+        raise SystemExit("no Debian release among this machine's apt sources: name a base by KERUTAPREP_IMAGE_BASE")
     settings = _apt_settings()
     recipe = "".join(map(str, sources)) + settings + _PACKAGES
     name = f"localhost/base:{release.release}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
