@@ -116,6 +116,15 @@ def torture(session: nox.Session) -> None:
 
 
 @nox.session
+def image(session: nox.Session) -> None:
+    """Build the container image and run it as pods would; root, and Debian's podman, are needed."""
+    _install_wheel(session, "tests")
+    place = session.cache_dir.absolute() / "image"
+    session.run("python", "-m", "tests.image", str(place))
+    session.run("pytest", "tests/image", *session.posargs, env={"KERUTAPREP_IMAGE_DIR": str(place)})
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Run the main job on an embedded API and git server; at a terminal it is shown live."""
     session.install(".[terminal]")

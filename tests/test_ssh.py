@@ -48,7 +48,8 @@ def _free_port() -> int:
 
 
 @asynccontextmanager
-async def _sshd(place: Path) -> AsyncIterator[_Server]:
+async def sshd(place: Path) -> AsyncIterator[_Server]:
+    """Run an sshd on loopback that lets one key in and logs the test's own user in."""
     place.mkdir(mode=0o700)
     host, key, stranger = (_make_key(place / name) for name in ("host", "key", "stranger"))
     (place / "authorized").write_text(Path(f"{key}.pub").read_text())
@@ -86,7 +87,7 @@ async def _sshd(place: Path) -> AsyncIterator[_Server]:
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[_Server]:
     """An sshd that lets one key in."""
-    async with _sshd(tmp_path / "ssh") as running:
+    async with sshd(tmp_path / "ssh") as running:
         yield running
 
 
