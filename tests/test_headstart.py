@@ -19,7 +19,7 @@ from kerutaprep import PrepSettings
 from kerutaprep.firstrequest import SentConnection
 from kerutaprep.headstart import Checked, HeadStart
 from kerutaprep.options import OPTIONS, check_all
-from tests.fakes import DOCUMENT, FILES, Gate, Stage, alive, login, reset, run_program, status
+from tests.fakes import DOCUMENT, FILES, Fault, Gate, Stage, alive, login, reset, run_program, status
 
 pytestmark = pytest.mark.anyio
 
@@ -125,9 +125,7 @@ async def test_git_fetches_once(stage: Stage, arguments: tuple[str, ...]) -> Non
     ended = await run_program(_url_given(stage, *arguments), PATH=path)
 
     assert ended.code == 0, ended.stderr
-    fetches = [call for call in calls.read_text().splitlines() if " fetch " in call]
-    assert len(fetches) == 1
-    assert "early" not in fetches[0]
+    assert sorted(_to_the_server(calls)) == ["fetch", *(["ls-remote"] if "--work-branch" in arguments else [])]
     assert stage.run_git("status", "--porcelain") == "?? installed\n"
     assert stage.run_git("rev-parse", "HEAD").strip() == stage.commit
 
@@ -151,10 +149,10 @@ async def test_a_big_number_of_documents(stage: Stage) -> None:
 
 @pytest.mark.parametrize("part", ["/script", "/content", "git-upload-pack"])
 @pytest.mark.parametrize("fault", [reset, status(503)], ids=["reset", "503"])
-async def test_an_early_attempt_that_fails_is_the_first_of_several(stage: Stage, part: str, fault: object) -> None:
+async def test_an_early_attempt_that_fails_is_the_first_of_several(stage: Stage, part: str, fault: Fault) -> None:
     """A request or fetch that failed is tried again, as any other."""
     for fakes in (stage.api, stage.git):
-        fakes.on(part, fault)  # type: ignore[arg-type]  # a parametrised fault
+        fakes.on(part, fault)
     ended = await run_program(_url_given(stage, "--retries", "1"))
     assert ended.code == 0, ended.stderr
     assert "attempt 1 failed" in ended.stderr
@@ -255,14 +253,65 @@ async def test_what_is_in_the_way_is_not_touched(stage: Stage, kind: str) -> Non
     assert keruta.is_symlink() == (kind == "link")
 
 
-async def test_an_existing_clone_is_not_fetched_into_early(stage: Stage) -> None:
-    """A directory that has a clone is updated by the run itself, once it knows whose clone it is."""
-    assert (await run_program(_url_given(stage))).code == 0
+def _to_the_server(calls: Path) -> list[str]:
+    called = [call for call in calls.read_text().splitlines() if "config" not in call]
+    return [word for call in called for word in ("fetch", "ls-remote") if f" {word} " in call]
+
+
+@pytest.mark.parametrize("arguments", [(), ("--ref", "main"), ("--work-branch", "task-7")], ids=" ".join)
+async def test_a_clone_whose_remote_has_not_moved(stage: Stage, arguments: tuple[str, ...]) -> None:
+    """Of a clone that is there the remote is asked early, and where that has not moved nothing is fetched."""
+    assert (await run_program(_url_given(stage, *arguments))).code == 0
+    before = stage.run_git("for-each-ref") + stage.run_git("rev-parse", "HEAD")
     calls, path = _count_git(stage)
-    assert (await run_program(_url_given(stage), PATH=path)).code == 0
-    commands = calls.read_text().splitlines()
-    assert len([call for call in commands if " fetch --progress " in call]) == 1
-    assert " config " in commands[0]
+    ended = await run_program(_url_given(stage, *arguments), PATH=path)
+    assert ended.code == 0, ended.stderr
+    assert _to_the_server(calls) == ["ls-remote"]
+    assert stage.run_git("for-each-ref") + stage.run_git("rev-parse", "HEAD") == before
+    assert json.loads(stage.keruta("prep.json").read_text())["commit"] == stage.commit
+
+
+@pytest.mark.parametrize("arguments", [(), ("--ref", "main"), ("--depth", "0")], ids=" ".join)
+async def test_a_clone_whose_remote_has_moved(stage: Stage, arguments: tuple[str, ...]) -> None:
+    """What is new is fetched, and checked out."""
+    assert (await run_program(_url_given(stage, *arguments))).code == 0
+    after = stage.commit_files({"new.txt": "new\n"})
+    calls, path = _count_git(stage)
+    ended = await run_program(_url_given(stage, *arguments), PATH=path)
+    assert ended.code == 0, ended.stderr
+    assert _to_the_server(calls) == ["ls-remote", "fetch"]
+    assert stage.run_git("rev-parse", "HEAD").strip() == after
+    assert (stage.work / "new.txt").read_text() == "new\n"
+
+
+async def test_a_new_default_branch_is_followed(stage: Stage) -> None:
+    """A default branch that changed its name is noticed, although its commit is the same."""
+    assert (await run_program(_url_given(stage))).code == 0
+    for words in (["branch", "trunk", "main"], ["symbolic-ref", "HEAD", "refs/heads/trunk"]):
+        subprocess.run(["git", "-C", str(stage.repository), *words], check=True)
+    assert (await run_program(_url_given(stage))).code == 0
+    assert stage.run_git("rev-parse", "--abbrev-ref", "HEAD").strip() == "trunk"
+
+
+@pytest.mark.parametrize("fault", [status(503), status(404)], ids=["503", "404"])
+async def test_an_early_question_that_fails(stage: Stage, fault: Fault) -> None:
+    """Where the early question fails, the fetch decides: it is tried again, or says why not."""
+    assert (await run_program(_url_given(stage))).code == 0
+    stage.git.on("info/refs", fault)
+    assert (await run_program(_url_given(stage))).code == 0
+    stage.git.on("info/refs", *[status(404)] * 4)
+    assert (await run_program(_url_given(stage))).code == 66
+
+
+async def test_another_clone_is_not_asked_for_long(stage: Stage) -> None:
+    """Where another repository's clone is there, the early question ends with the run."""
+    assert (await run_program(_url_given(stage))).code == 0
+    stage.run_git("remote", "set-url", "origin", f"{stage.git_url}/other.git")
+    gate = Gate()
+    stage.git.on("info/refs", gate)
+    ended = await run_program(_url_given(stage))
+    gate.opened.set()
+    assert ended.code == 74
 
 
 async def test_a_run_that_fails_early_leaves_no_early_git(stage: Stage) -> None:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio.to_thread
 
 from kerutaprep import journal
 from kerutaprep.errors import InTheWayError, PrepError, WorkDirError
-from kerutaprep.fetch import ALL, Remote
+from kerutaprep.fetch import ALL, Listing, Remote
+from kerutaprep.gitcommand import NO_GIT_DIR, listing_arguments
 from kerutaprep.names import parse_clone_url
 from kerutaprep.target import Target, refspec
 from kerutaprep.tree import Checkout
 from kerutaprep.workspace import disk_errors, write_anew
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from kerutaprep.fetch import Tips
     from kerutaprep.gitcommand import Entry
     from kerutaprep.names import CloneURL
@@ -107,6 +107,9 @@ class ExistingClone:
         Raises:
             PrepError: as ``Remote.fetch``.
         """
+        found = await self._unmoved(url, ref)
+        if found is not None:
+            return await self._move(*found)
         shadow = self._tree.workspace.parts / "shadow" / ".git"
         await self._tree.make_git_dir(shadow)
         await anyio.to_thread.run_sync(_share_objects, self._git_dir, shadow)
@@ -116,10 +119,37 @@ class ExistingClone:
         target = Target.of(tips, self._settings.work_branch)
         position = await self._position(tips, target)
         await self._write_refs(tips, position)
+        return await self._move(tips, target, position)
+
+    async def _move(self, tips: Tips, target: Target, position: _Position) -> Checkout:
         if self._settings.on_existing == "reset":
             await self._reset(target, position)
             return Checkout(target.commit, tips.base.name)
         return Checkout(await self._go_on(target, position), tips.base.name)
+
+    async def _unmoved(self, url: CloneURL, ref: str | None) -> tuple[Tips, Target, _Position] | None:
+        """Where it is to be, if the remote was asked before the program was loaded and has not moved since.
+
+        Otherwise a fetch asks as quickly, and brings what is new at once.
+        """
+        work_branch = self._settings.work_branch
+        question, nowhere = listing_arguments(url, ref, work_branch), Path(NO_GIT_DIR)
+        if not self._git.is_under_way(*question, at=nowhere):
+            return None
+        try:
+            self._tree.record.attempt(1)
+            listing = Listing.parse(await self._git.run(*question, at=nowhere, url=url))
+        except PrepError:
+            return None  # the fetch meets the same, and is tried again if that helps
+        tips = listing.tips(ref, work_branch)
+        if tips is None:
+            return None
+        target = Target.of(tips, work_branch)
+        position = await self._position(tips, target)
+        here = [position.refs.get(_name_here(tip.kind, tip.name)) == tip.object_id for tip in filter(None, tips)]
+        if tips.base.is_default:
+            here.append(position.refs.get(f"{_ORIGIN}/HEAD") == f"{_ORIGIN}/{tips.base.name}")
+        return (tips, target, position) if all(here) else None
 
     async def _depth(self, ref: str | None) -> int:
         """All that is new since the last fetch; but of a branch that a shallow clone never had, no more than asked."""

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from kerutaprep.errors import NotFoundError, PrepError, ProtocolError, TransportError
-from kerutaprep.gitcommand import PACKET_TRACE, fetch_arguments
+from kerutaprep.gitcommand import PACKET_TRACE, branch_arguments, fetch_arguments
 from kerutaprep.names import is_commit_id
 from kerutaprep.retry import retrying
 from kerutaprep.runner import run_together
@@ -50,6 +50,32 @@ class Tips(NamedTuple):
     """The work branch, where the remote has it."""
 
 
+class Listing(NamedTuple):
+    """What a server says its refs are."""
+
+    default: str | None
+    """The branch that HEAD names."""
+    refs: dict[str, str]
+    """The object of each by its full name."""
+
+    @classmethod
+    def parse(cls, text: str) -> Listing:
+        """Read what ``listing_arguments`` print."""
+        found = _LS_REMOTE_SYMREF.search(text)
+        lines = (line.partition("\t") for line in text.splitlines() if not line.startswith("ref: "))
+        return cls(found[1] if found else None, {name: object_id for object_id, _, name in lines})
+
+    def tips(self, ref: str | None, work_branch: str | None) -> Tips | None:
+        """The tips where the ref is a branch, as a fetch would give them; None where only a fetch can tell."""
+        name = ref or self.default
+        commit = self.refs.get(f"refs/heads/{ref}" if ref else "HEAD")
+        if name is None or commit is None:
+            return None
+        base = Tip(commit, "branch", name, commit, is_default=ref is None)
+        work = self.refs.get(f"refs/heads/{work_branch}")
+        return Tips(base, Tip(work, "branch", work_branch, work) if work and work_branch else None)
+
+
 class Remote:
     """One repository on its server, as one run of one git directory sees it.
 
@@ -87,7 +113,7 @@ class Remote:
 
         async def look_for_work_branch() -> None:
             nonlocal work_exists
-            listing = await self._remote("ls-remote", self.url.text, f"refs/heads/{work_branch}")
+            listing = await self._remote(*branch_arguments(self.url, str(work_branch)))
             work_exists = f"\trefs/heads/{work_branch}\n" in listing
 
         await run_together(fetch_base, *([look_for_work_branch] if work_branch else []))

@@ -87,6 +87,10 @@ class Git:
         self._masker = masker
         self._record = record
 
+    def is_under_way(self, *arguments: str, at: Path) -> bool:
+        """Whether this very command was started before, so that ``run`` only waits for it."""
+        return self._head_start is not None and self._head_start.has_command(command_line(arguments, at=str(at)))
+
     async def run(
         self,
         *arguments: str,

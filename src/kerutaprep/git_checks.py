@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,9 @@ import anyio.to_thread
 
 from kerutaprep import journal
 from kerutaprep.errors import InternalError, NotFoundError, WorkDirError
+from kerutaprep.fetch import Listing
 from kerutaprep.findings import Finding, failed, ok, skipped, warning
-from kerutaprep.gitcommand import require_lfs
+from kerutaprep.gitcommand import NO_GIT_DIR, listing_arguments, require_lfs
 from kerutaprep.names import is_commit_id
 from kerutaprep.volume_checks import require_writable
 from kerutaprep.workspace import disk_errors
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from kerutaprep.names import CloneURL
     from kerutaprep.workspace import Workspace
 
-_NO_GIT_DIR = Path(os.devnull)
-"""Stands in for a git directory where a command needs none: there is nothing in it that git could obey or write to."""
-_DEFAULT_BRANCH = re.compile(r"^ref: refs/heads/(\S+)\tHEAD$", re.MULTILINE)
+_NO_GIT_DIR = Path(NO_GIT_DIR)
 _LOOK_ONLY = {"GIT_OPTIONAL_LOCKS": "0"}
 """Else ``git status`` would write the index anew (git(1))."""
 
@@ -60,16 +58,11 @@ class GitChecks:
     async def remote(self, url: CloneURL, ref: str | None) -> list[Finding]:
         """Ask the server for the refs that a run would fetch (git-ls-remote(1)); it sends no commit."""
         work_branch = self._settings.work_branch
-        named = [ref] if ref and not is_commit_id(ref) else []
-        named += [f"refs/heads/{work_branch}"] if work_branch else []
-        listing = await self._git.run("ls-remote", "--symref", url.text, "HEAD", *named, at=_NO_GIT_DIR, url=url)
-        lines = (line.partition("\t") for line in listing.splitlines() if not line.startswith("ref: "))
-        default = _DEFAULT_BRANCH.search(listing)
-        refs = {name: commit for commit, _, name in lines}
+        listing = Listing.parse(await self._git.run(*listing_arguments(url, ref, work_branch), at=_NO_GIT_DIR, url=url))
         findings = ok("git server", f"{url.text} answers")
-        findings += self._ref(url, ref, refs, default[1] if default else "HEAD")
+        findings += self._ref(url, ref, listing.refs, listing.default or "HEAD")
         if work_branch:
-            is_there = f"refs/heads/{work_branch}" in refs
+            is_there = f"refs/heads/{work_branch}" in listing.refs
             findings += ok("work branch", f"{work_branch} {'is continued' if is_there else 'would be created'}")
         if self._settings.submodules != "no":
             findings += skipped("submodules", "which there are only the clone tells")

@@ -10,6 +10,7 @@ import re
 
 from kerutaprep.errors import CredentialsError, SettingsError
 from kerutaprep.masking import is_secret
+from kerutaprep.names import is_commit_id
 
 TYPE_CHECKING = False  # typing is not imported before git is on its way
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ Entry = tuple[str, str]
 PACKET_TRACE = "kerutaprep-packets"
 """A file in a git directory, to which a fetch writes what is said on the wire (git(1), GIT_TRACE_PACKET)."""
 
+NO_GIT_DIR = os.devnull
+"""Stands in for a git directory where a command needs none: there is nothing in it that git could obey or write to."""
+
 _FETCH = ("fetch", "--progress", "--no-tags", "--no-recurse-submodules", "--no-auto-maintenance")
 _FINDS_ITS_PLACE = frozenset({"init", "submodule", "lfs"})
 """Commands that take the git directory from where they run: scripts and programs around git."""
@@ -69,6 +73,18 @@ def command_line(arguments: Iterable[str], *, at: str, work_tree: str | None = N
 def fetch_arguments(url: CloneURL, *refspecs: str, depth: int) -> list[str]:
     """The arguments of a fetch (git-fetch(1)); a depth of 0 is all that is missing."""
     return [*_FETCH, *([f"--depth={depth}"] if depth else []), url.text, *refspecs]
+
+
+def branch_arguments(url: CloneURL, branch: str) -> list[str]:
+    """The arguments that ask whether a server has a branch (git-ls-remote(1))."""
+    return ["ls-remote", url.text, f"refs/heads/{branch}"]
+
+
+def listing_arguments(url: CloneURL, ref: str | None, work_branch: str | None) -> list[str]:
+    """The arguments that ask what the refs are that a run is about; to be run at ``NO_GIT_DIR``."""
+    named = [ref] if ref and not is_commit_id(ref) else []
+    named += [f"refs/heads/{work_branch}"] if work_branch else []
+    return ["ls-remote", "--symref", url.text, "HEAD", *named]
 
 
 def require_lfs(settings: Settings) -> None:
@@ -155,6 +171,7 @@ def _config(read_timeout: float) -> list[Entry]:
         ("http.lowSpeedTime", _whole(read_timeout)),
         ("fetch.unpackLimit", "1"),  # keep the pack: a tenth faster than loose objects
         ("checkout.workers", "2"),
+        ("checkout.thresholdForParallelism", "1000"),  # of fewer files, one is done before two have started
         ("gc.auto", "0"),  # maintenance would go on after the call
         ("maintenance.auto", "false"),
         ("fetch.recurseSubmodules", "false"),

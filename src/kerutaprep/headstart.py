@@ -1,4 +1,4 @@
-"""What a run starts before the program is loaded: the fetch of a fresh clone, and the first requests to the API.
+"""What a run starts before the program is loaded: git's first conversation with the server, and requests to the API.
 
 To load the program takes longer than a small repository's fetch, or than most answers of the API. So the settings are
 checked with the standard library alone, these are started, and the rest is imported while they are under way. The run
@@ -15,11 +15,14 @@ from kerutaprep.claim import Claim
 from kerutaprep.credentials import api_token, git_token
 from kerutaprep.errors import CredentialsError, SettingsError
 from kerutaprep.gitcommand import (
+    NO_GIT_DIR,
     PACKET_TRACE,
     SSHKey,
+    branch_arguments,
     command_line,
     environment_for,
     fetch_arguments,
+    listing_arguments,
     login_for,
     require_lfs,
     ssh_environment,
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from kerutaprep.firstrequest import FirstRequest
+    from kerutaprep.names import CloneURL
 
 STAGED = "clone/.git"
 """Where, among a run's parts, a fresh clone's git directory is until it is moved in."""
@@ -71,29 +75,41 @@ class HeadStart:
         try:
             require_lfs(settings)
             self.claim = Claim(settings.work_dir)
-            if settings.repository_url and _is_fresh_clone(settings):
-                self._fetch(settings, self.claim)
-            self._ask(settings)
+            if settings.repository_url:
+                self._ask_git(settings, self.claim)
+            self._ask_api(settings)
         except (OSError, CredentialsError, SettingsError):
             return
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, signals)
 
-    def _fetch(self, settings: Checked, claim: Claim) -> None:
+    def _ask_git(self, settings: Checked, claim: Claim) -> None:
+        """Fetch where there is no clone yet; of one that is there, ask whether the remote has moved."""
         url = parse_clone_url(settings.repository_url, local=True)
-        git_dir = os.path.join(claim.parts, STAGED)
-        make_git_dir(git_dir, shared=settings.group_write)
-        command = command_line(fetch_arguments(url, settings.ref or "HEAD", depth=settings.depth), at=git_dir)
         login = login_for(url, settings.git_username, lambda: git_token(settings.git_token, settings.git_token_file))
-        environment = environment_for(settings, url, login)
+        environment = environment_for(settings, url, login) | marks(claim.identity)
         if url.scheme == "ssh":
             self._key = SSHKey(settings.ssh_key_file)
             environment |= ssh_environment(settings, self._key.path)
-        environment |= {"GIT_TRACE_PACKET": os.path.join(git_dir, PACKET_TRACE), **marks(claim.identity)}
-        umask = 0o002 if settings.group_write else -1
+        if os.path.lexists(os.path.join(settings.work_dir, ".git")):
+            if settings.on_existing == "update":
+                command = command_line(listing_arguments(url, settings.ref, settings.work_branch), at=NO_GIT_DIR)
+                self._start(command, environment)
+        elif not settings.git_cache_dir:  # a cache's part comes before the server's
+            self._fetch(settings, url, os.path.join(claim.parts, STAGED), environment)
+
+    def _fetch(self, settings: Checked, url: CloneURL, git_dir: str, environment: dict[str, str]) -> None:
+        make_git_dir(git_dir, shared=settings.group_write)
+        fetch = command_line(fetch_arguments(url, settings.ref or "HEAD", depth=settings.depth), at=git_dir)
+        packets = {"GIT_TRACE_PACKET": os.path.join(git_dir, PACKET_TRACE)}
+        self._start(fetch, environment | packets, 0o002 if settings.group_write else -1)
+        if settings.work_branch:
+            self._start(command_line(branch_arguments(url, settings.work_branch), at=git_dir), environment)
+
+    def _start(self, command: list[str], environment: Mapping[str, str], umask: int = -1) -> None:
         self._commands[tuple(command)] = Spawned(command, environment, umask)
 
-    def _ask(self, settings: Checked) -> None:
+    def _ask_api(self, settings: Checked) -> None:
         if is_traced(settings.environment) or proxy_for(settings.api_url, settings.environment):
             return  # a traced request has a header that is not known yet; a proxy is asked in another way
         from kerutaprep.firstrequest import FirstRequest  # noqa: PLC0415 - git is on its way by now
@@ -118,6 +134,10 @@ class HeadStart:
         """The hold of the work directory, which is the taker's from now on."""
         claim, self.claim = self.claim, None
         return claim
+
+    def has_command(self, command: Sequence[str]) -> bool:
+        """Whether this very command was started and nobody has taken it."""
+        return tuple(command) in self._commands
 
     def take_command(self, command: Sequence[str]) -> Spawned | None:
         """The process that runs this very command, if it was started; it is the taker's from now on."""
@@ -147,8 +167,3 @@ class HeadStart:
 def is_traced(environment: Mapping[str, str]) -> bool:
     """Whether a variable may ask for traces, or has a parent for one (OpenTelemetry, W3C Trace Context)."""
     return any(name == "TRACEPARENT" or name.startswith("OTEL_") for name in environment)
-
-
-def _is_fresh_clone(settings: Checked) -> bool:
-    """Whether the run begins with a fetch from the server into an empty git directory."""
-    return not settings.git_cache_dir and not os.path.lexists(os.path.join(settings.work_dir, ".git"))
