@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
@@ -403,3 +404,29 @@ def test_another_request_is_refused() -> None:
         connection.send_early(b"GET /script")
         with pytest.raises(ConnectionAbortedError):
             connection.send(b"GET /content")
+
+
+async def test_the_report_tells_when_the_work_began(stage: Stage) -> None:
+    """A run and its early steps begin when they do, not when the program is loaded; nothing ends before it begins."""
+    release = Gate()
+    stage.api.on("/content", release)
+    async with anyio.create_task_group() as tasks:
+
+        async def run() -> None:
+            assert (await run_program(_url_given(stage))).code == 0
+
+        before = datetime.now(UTC)
+        tasks.start_soon(run)
+        await release.arrived.wait()
+        arrived = datetime.now(UTC)
+        release.opened.set()
+    report = json.loads(stage.keruta("prep.json").read_text())
+    started = datetime.fromisoformat(report["started_at"])
+    assert before - timedelta(milliseconds=1) <= started <= arrived
+    steps = {step["name"]: step for step in report["steps"]}
+    for name in ("clone", "script", "documents"):
+        assert started + timedelta(seconds=steps[name]["start"]) <= arrived + timedelta(milliseconds=1)
+        assert steps[name]["start"] < steps["workspace"]["start"]
+    assert steps["repository"]["end"] <= steps["clone"]["start"]
+    assert steps["install"]["start"] >= max(steps[name]["end"] for name in ("clone", "script", "exclude"))
+    assert all(0 <= step["start"] <= step["end"] <= report["seconds"] for step in report["steps"])

@@ -6,7 +6,7 @@ import logging
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 import anyio
@@ -111,13 +111,14 @@ class StepRecord:
 
     def begin(self) -> None:
         """Start the clock."""
-        self.start = self._recorder.now()
+        self.start = self._recorder.beginning_of(self.name)
         self.emit("started", "started")
 
     def finish(self) -> None:
         """Stop the clock of a step that returned."""
         self.end = self._recorder.now()
         if self.status == "skipped":
+            self.end = self.end if self.attempts else self.start
             self.emit("skipped", f"skipped: {self.detail}")
             return
         self.status = "succeeded"
@@ -164,6 +165,7 @@ class Recorder:
         on_event: the caller's hook, called with each step's events; what it raises is logged and changes nothing.
         log_line: takes each event as a line of text, for ``prep.log``.
         tracer: told of each step's events and of each HTTP attempt.
+        begun: when steps began that are under way already, and under ``run`` when that did (``time.monotonic``).
     """
 
     def __init__(
@@ -172,18 +174,24 @@ class Recorder:
         on_event: Callable[[StepEvent], None] | None,
         log_line: Callable[[str], None],
         tracer: Tracer = UNTRACED,
+        begun: Mapping[str, float] | None = None,
     ) -> None:
         self.masker = masker
         self.tracer = tracer
-        self.started_at = datetime.now(UTC)
         self.steps: dict[str, StepRecord] = {}
-        self._clock_start = time.monotonic()
+        self._begun = begun or {}
+        self._clock_start = self._begun.get(RUN, time.monotonic())
+        self.started_at = datetime.now(UTC) - timedelta(seconds=self.now())
         self._on_event = on_event
         self._log_line = log_line
 
     def now(self) -> float:
         """Seconds since the run's start."""
         return time.monotonic() - self._clock_start
+
+    def beginning_of(self, step: str) -> float:
+        """When a step that begins now did begin, in seconds since the run's start."""
+        return self._begun[step] - self._clock_start if step in self._begun else self.now()
 
     def add(self, names: Iterable[str]) -> None:
         """Make the records of a plan's steps, in the order in which they are reported."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 from kerutaprep.apirequest import document_path, proxy_for, repository_path, script_path
 from kerutaprep.claim import Claim
@@ -55,10 +56,16 @@ class Checked:
 
 
 class HeadStart:
-    """Commands and requests that are under way, until the run takes them."""
+    """Commands and requests that are under way, until the run takes them.
+
+    Attributes:
+        claim: the hold of the work directory, None without one.
+        begun: when the run and its steps began, by name (``time.monotonic``).
+    """
 
     def __init__(self) -> None:
         self.claim: Claim | None = None
+        self.begun: dict[str, float] = {}
         self._commands: dict[tuple[str, ...], Spawned] = {}
         self._requests: dict[str, FirstRequest] = {}
         self._key: SSHKey | None = None
@@ -72,6 +79,7 @@ class HeadStart:
             settings: all of them, checked.
         """
         signals = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+        self.begun["run"] = time.monotonic()
         try:
             require_lfs(settings)
             self.claim = Claim(settings.work_dir)
@@ -108,6 +116,8 @@ class HeadStart:
 
     def _start(self, command: list[str], environment: Mapping[str, str], umask: int = -1) -> None:
         self._commands[tuple(command)] = Spawned(command, environment, umask)
+        self.begun.setdefault("repository", self.begun["run"])  # it was given, which is all there is to that step
+        self.begun.setdefault("clone", time.monotonic())
 
     def _ask_api(self, settings: Checked) -> None:
         if is_traced(settings.environment) or proxy_for(settings.api_url, settings.environment):
@@ -115,10 +125,12 @@ class HeadStart:
         from kerutaprep.firstrequest import FirstRequest  # noqa: PLC0415 - git is on its way by now
 
         token = api_token(settings.api_token, settings.api_token_file)
-        paths = [] if settings.repository_url else [repository_path(settings.repository_id)]
-        paths += [script_path(settings.repository_id), *map(document_path, settings.document_ids)]
-        for path in paths[: settings.max_connections]:
+        paths = [] if settings.repository_url else [("repository", repository_path(settings.repository_id))]
+        paths.append(("script", script_path(settings.repository_id)))
+        paths += [("documents", document_path(document_id)) for document_id in settings.document_ids]
+        for step, path in paths[: settings.max_connections]:
             self._requests[path] = FirstRequest(settings.api_url, path, token, settings.connect_timeout)
+            self.begun.setdefault(step, time.monotonic())
 
     @property
     def began(self) -> bool:

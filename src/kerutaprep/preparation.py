@@ -125,7 +125,7 @@ class Run:
         self._session = session
         self._cancelled_code = cancelled_code
         self._log = PrepLog()
-        self.recorder = Recorder(settings.masker(), on_event, self._log.write, tracer)
+        self.recorder = Recorder(settings.masker(), on_event, self._log.write, tracer, self._head_start.begun)
         claim = self._head_start.take_claim()
         self._workspace = Workspace(settings.work_dir, group_write=settings.group_write, claim=claim)
         self._policy = RetryPolicy(retries=settings.retries)
@@ -157,7 +157,7 @@ class Run:
     async def execute(self) -> PrepResult:
         """Do it; raises and leaves what ``prepare`` says."""
         self.recorder.run_event("started", f"preparing {self._settings.work_dir}")
-        deadline = anyio.current_time() + (self._settings.deadline or math.inf)
+        deadline = anyio.current_time() - self.recorder.now() + (self._settings.deadline or math.inf)
         async with AsyncExitStack() as held:
             with anyio.CancelScope(deadline=deadline) as scope:
                 await held.enter_async_context(self._workspace.locked(self._waiting))
