@@ -68,23 +68,8 @@ KNOWN: Mapping[str, Known] = {
         "10,000 pods that ask for two things each within 10 s make 20,000 requests, of which the API serves 2,000: "
         "the other 18,000 first tries are refused whatever the policy, so no policy gets below 1.90.",
     ),
-    "far": Known(
-        1.5,
-        "An answer of the API takes its latency after the imports (about 190 ms), which git hides only as long as it "
-        "works itself. Where git is done earlier, the rest is seen: with 200 files in the cells of 200 and 1000 ms, "
-        "with 10,600 files in that of 1000 ms.",
-    ),
-    "bound": Known(1.5, "As against parallel.sh, in the same cells."),
-    "sequential": Known(
-        1.6,
-        "With git near, 200 files and an API of 50 ms the shell needs 0.3 s for everything, the imports alone 0.2 s.",
-    ),
-    "sequential 200": Known(
-        1.1,
-        "With git near and 200 files even the bound is 0.55 of sequential.sh, and the imports add 0.3 to it.",
-    ),
     "sequential 1000": Known(
-        0.7,
+        0.65,
         "sequential.sh waits for the API twice and everybody else once: where git takes no second of its own, the "
         "bound itself is at 0.47 (git far) or 0.52 (git near) of it.",
     ),
