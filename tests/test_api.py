@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerutaprep import CredentialsError, PrepError, ProtocolError, TransportError, prepare
-from kerutaprep.api import retry_after
-from kerutaprep.apirequest import proxy_for
+from kerutaprep.api.client import retry_after
+from kerutaprep.api.request import proxy_for
 from kerutaprep.embedded import serve
 from tests.fakes import Fakes, Stage, status
 

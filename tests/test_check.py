@@ -20,11 +20,11 @@ import pytest
 import trustme
 from aiohttp import web
 
-from kerutaprep import journal
+from kerutaprep.check.findings import Finding, Look, decisive_error, failed, look_at_all, ok
 from kerutaprep.embedded import api_application, make_repository, serve
 from kerutaprep.errors import CredentialsError, NotFoundError, PrepError, TransportError
-from kerutaprep.findings import Finding, Look, decisive_error, failed, look_at_all, ok
-from kerutaprep.target import Target
+from kerutaprep.git import journal
+from kerutaprep.git.target import Target
 from tests.fakes import SCRIPT, Ended, Gate, Stage, alive, body, login, reset, run_git, run_program, status
 
 if TYPE_CHECKING:

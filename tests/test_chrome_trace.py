@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import given
 
-from kerutaprep.chrome_trace import draw_trace
+from kerutaprep.terminal.chrome_trace import draw_trace
 from tests.reports import a_report, a_step, any_report
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerutaprep.console import JSONFormatter, TextFormatter
 from kerutaprep.lastwords import say_last, write_termination_log
+from kerutaprep.terminal.console import JSONFormatter, TextFormatter
 
 _MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 
@@ -89,7 +89,7 @@ def test_the_script_s_output_is_marked() -> None:
 
 _PROGRAM = """\
 import logging
-from kerutaprep.console import configure_logging
+from kerutaprep.terminal.console import configure_logging
 
 configure_logging("INFO", "json")
 logging.getLogger("kerutaprep").debug("quiet")

@@ -14,7 +14,7 @@ from kerutaprep import (
     TransportError,
     WorkDirError,
 )
-from kerutaprep.diagnosis import classify
+from kerutaprep.git.diagnosis import classify
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerutaprep import ProtocolError, TransportError, WorkDirError, prepare
-from kerutaprep.download import ContentRange, parse_digests
+from kerutaprep.api.download import ContentRange, parse_digests
 from tests.fakes import Fault, Stage, body, status, truncated
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from kerutaprep.drawing import draw_report
 from kerutaprep.errors import SettingsError
+from kerutaprep.terminal.drawing import draw_report
 from tests.reports import a_report, a_step
 
 if TYPE_CHECKING:

@@ -128,7 +128,7 @@ async def test_a_silent_peer_of_another_protocol_is_noticed(stage: Stage) -> Non
 
 async def test_gits_percentages_become_progress(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """What git says of its progress is told as events."""
-    monkeypatch.setattr("kerutaprep.git._LEAST_PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("kerutaprep.git.program._LEAST_PROGRESS_SECONDS", 0.0)
     events: list[StepEvent] = []
     await prepare(stage.settings(), on_event=events.append)
     said = {event.message for event in events if (event.step, event.kind) == ("clone", "progress")}

@@ -17,7 +17,7 @@ import anyio.to_thread
 import pytest
 
 from kerutaprep import PrepSettings
-from kerutaprep.firstrequest import SentConnection
+from kerutaprep.api.first_request import SentConnection
 from kerutaprep.headstart import Checked, HeadStart
 from kerutaprep.options import OPTIONS, check_all
 from tests.fakes import DOCUMENT, FILES, Fault, Gate, Stage, alive, login, reset, run_program, status
@@ -91,7 +91,9 @@ async def test_git_starts_before_anything_heavy_is_loaded(stage: Stage) -> None:
     assert "kerutaprep.headstart" in loaded
     heavy = {"pydantic", "pydantic_settings", "anyio", "aiohttp", "tenacity", "aiofiles", "yarl"}
     slow = {"asyncio", "ssl", "logging", "json", "typing", "dataclasses", "inspect", "subprocess", "pathlib", "socket"}
-    later = {f"kerutaprep.{name}" for name in ("settings", "process", "api", "preparation", "supervision", "report")}
+    later = {
+        f"kerutaprep.{name}" for name in ("settings", "process", "api.client", "preparation", "supervision", "report")
+    }
     assert loaded & (heavy | slow | later) == set()
 
 

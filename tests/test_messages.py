@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from kerutaprep import errors
-from kerutaprep.diagnosis import classify
 from kerutaprep.errors import PrepError
+from kerutaprep.git.diagnosis import classify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ _CODES = {
     for name, kind in vars(errors).items()
     if isinstance(kind, type) and issubclass(kind, PrepError)
 }
-_OF_SETTINGS = frozenset({"checks", "names", "options", "settings"})
+_OF_SETTINGS = frozenset({"values", "names", "options", "settings"})
 """Modules in which a ValueError says what is wrong with a setting."""
 _LOGGED = frozenset({"note", "skip", "run_event", "_warn"})
 _COLLECTED = frozenset({"faults", "problems", "reason"})
@@ -96,7 +96,11 @@ def _messages() -> Iterator[Message]:
             section, strings = _told(node, path.stem in _OF_SETTINGS)
             for words in map(_longest, strings):
                 if _says_something(words):
-                    yield Message(f"src/kerutaprep/{path.name}:{getattr(node, 'lineno', 0)}", section, words.strip())
+                    yield Message(
+                        f"src/kerutaprep/{path.relative_to(_SOURCE)}:{getattr(node, 'lineno', 0)}",
+                        section,
+                        words.strip(),
+                    )
 
 
 def _is_made_of(words: str, source: str, pieces: int = 3) -> bool:

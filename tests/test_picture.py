@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerutaprep.picture import draw_svg
-from kerutaprep.waterfall import columns
+from kerutaprep.terminal.picture import draw_svg
+from kerutaprep.terminal.waterfall import columns
 from tests.reports import a_report, a_step, any_report
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kerutaprep import prepare
-from kerutaprep.sparse import Extent, cone
+from kerutaprep.git.sparse import Extent, cone
 from tests.fakes import DOCUMENT, Stage, run_git
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kerutaprep.errors import NotFoundError
 from kerutaprep.events import Recorder
 from kerutaprep.masking import Masker
-from kerutaprep.step_line import Rates, draw_line, layout_for
+from kerutaprep.terminal.step_line import Rates, draw_line, layout_for
 
 if TYPE_CHECKING:
     from kerutaprep.events import StepRecord

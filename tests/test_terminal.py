@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kerutaprep.terminal import Style, is_capable_terminal, style_of
+from kerutaprep.terminal.style import Style, is_capable_terminal, style_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from kerutaprep.terminal import Style
-from kerutaprep.waterfall import columns, draw_text
+from kerutaprep.terminal.style import Style
+from kerutaprep.terminal.waterfall import columns, draw_text
 from tests.reports import a_report, a_step, any_report
 
 if TYPE_CHECKING:

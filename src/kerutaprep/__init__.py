@@ -29,12 +29,12 @@ if TYPE_CHECKING:
         WorkDirError,
     )
     from kerutaprep.events import StepEvent
+    from kerutaprep.git.tree import Checkout
     from kerutaprep.plan import Step
     from kerutaprep.preparation import PrepResult, prepare
     from kerutaprep.report import StepReport
     from kerutaprep.settings import PrepSettings
     from kerutaprep.standalone import GitOptions, clone_repository, download_file
-    from kerutaprep.tree import Checkout
 
 __all__ = [
     "Checkout",
@@ -66,7 +66,7 @@ __all__ = [
 ]
 
 _ELSEWHERE = {
-    "Checkout": "tree",
+    "Checkout": "git.tree",
     "GitOptions": "standalone",
     "PrepResult": "preparation",
     "PrepSettings": "settings",

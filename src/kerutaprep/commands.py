@@ -95,13 +95,13 @@ def _init(words: Sequence[str]) -> int:
 
 
 def _run(settings: PrepSettings, head_start: HeadStart) -> int:
-    from kerutaprep.console import configure_logging
+    from kerutaprep.terminal.console import configure_logging
 
     watch = configure_logging(settings.log_level, settings.log_format)
     from kerutaprep.supervision import supervise
 
     if head_start.began:
-        import kerutaprep.api  # noqa: F401 - git is at work and needs nothing of us; else it is loaded once it is
+        import kerutaprep.api.client  # noqa: F401 - git is at work and needs nothing of us; else it is loaded once it is
     gc.freeze()  # what is loaded stays: looking through it again and again would cost 40 ms
     gc.enable()
     outcome = supervise(settings, head_start, watch)
@@ -134,7 +134,7 @@ def _read_no_certificates() -> None:
 
 
 def _check(words: Sequence[str]) -> int:
-    from kerutaprep.findings import Finding
+    from kerutaprep.check.findings import Finding
 
     try:
         settings = _settings(*parse_arguments(words))
@@ -142,8 +142,8 @@ def _check(words: Sequence[str]) -> int:
         for problem in error.problems:
             write_line(sys.stdout, Finding("failed", "setting", problem).line(colour=False))
         raise
-    from kerutaprep.check import supervise_check
-    from kerutaprep.console import configure_logging
+    from kerutaprep.check.everything import supervise_check
+    from kerutaprep.terminal.console import configure_logging
 
     configure_logging(settings.log_level, "json" if settings.log_format == "json" else "text")
     colour = sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
@@ -174,7 +174,7 @@ def _demo(words: Sequence[str]) -> int:
 
 
 def _report(words: Sequence[str]) -> int:
-    from kerutaprep.drawing import draw_report
+    from kerutaprep.terminal.drawing import draw_report
 
     drawn = draw_report(words)
     return _say(drawn) if drawn else 0

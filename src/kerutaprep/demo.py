@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from kerutaprep.console import configure_logging
 from kerutaprep.embedded import Content, api_application, delayed, git_application, make_repository, serve
 from kerutaprep.errors import PrepError, WorkDirError
 from kerutaprep.report import read_report
 from kerutaprep.settings import PrepSettings
 from kerutaprep.supervision import Outcome, supervised
-from kerutaprep.terminal import style_of
-from kerutaprep.waterfall import draw_text
+from kerutaprep.terminal.console import configure_logging
+from kerutaprep.terminal.style import style_of
+from kerutaprep.terminal.waterfall import draw_text
 
 if TYPE_CHECKING:
-    from kerutaprep.console import Watch
     from kerutaprep.report import Report
+    from kerutaprep.terminal.console import Watch
 
 _API_DELAY, _GIT_DELAY = 0.8, 0.4
 """Seconds for each request: three of git's make a clone, so that all of it is about as long."""

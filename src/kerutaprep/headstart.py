@@ -11,11 +11,11 @@ import os
 import signal
 import time
 
-from kerutaprep.apirequest import document_path, proxy_for, repository_path, script_path
+from kerutaprep.api.request import document_path, proxy_for, repository_path, script_path
 from kerutaprep.claim import Claim
 from kerutaprep.credentials import api_token, git_token
 from kerutaprep.errors import CredentialsError, SettingsError
-from kerutaprep.gitcommand import (
+from kerutaprep.git.command import (
     NO_GIT_DIR,
     PACKET_TRACE,
     SSHKey,
@@ -28,7 +28,7 @@ from kerutaprep.gitcommand import (
     require_lfs,
     ssh_environment,
 )
-from kerutaprep.gitdir import make_git_dir
+from kerutaprep.git.directory import make_git_dir
 from kerutaprep.names import parse_clone_url
 from kerutaprep.spawn import Spawned, marks
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from kerutaprep.firstrequest import FirstRequest
+    from kerutaprep.api.first_request import FirstRequest
     from kerutaprep.names import CloneURL
 
 STAGED = "clone/.git"
@@ -122,7 +122,7 @@ class HeadStart:
     def _ask_api(self, settings: Checked) -> None:
         if is_traced(settings.environment) or proxy_for(settings.api_url, settings.environment):
             return  # a traced request has a header that is not known yet; a proxy is asked in another way
-        from kerutaprep.firstrequest import FirstRequest  # noqa: PLC0415 - git is on its way by now
+        from kerutaprep.api.first_request import FirstRequest  # noqa: PLC0415 - git is on its way by now
 
         token = api_token(settings.api_token, settings.api_token_file)
         paths = [] if settings.repository_url else [("repository", repository_path(settings.repository_id))]

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from kerutaprep.apirequest import script_path
-from kerutaprep.download import Download, file_digest
+from kerutaprep.api.download import Download, file_digest
+from kerutaprep.api.request import script_path
 from kerutaprep.errors import NotFoundError, ProtocolError, ScriptError, ScriptTimeoutError
-from kerutaprep.gitcommand import environment_config
+from kerutaprep.git.command import environment_config
 from kerutaprep.masking import LineSplitter
 from kerutaprep.process import run_process
 from kerutaprep.workspace import disk_errors
@@ -22,7 +22,7 @@ from kerutaprep.workspace import disk_errors
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kerutaprep.api import KerutaAPI
+    from kerutaprep.api.client import KerutaAPI
     from kerutaprep.events import StepRecord
     from kerutaprep.masking import Masker
     from kerutaprep.retry import RetryPolicy

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import anyio
 import anyio.to_thread
 
+from kerutaprep.api.tls import require_certificates
 from kerutaprep.errors import DeadlineError, LockedError, PrepError
 from kerutaprep.events import EventKind, Recorder, StepEvent
-from kerutaprep.git import Git
-from kerutaprep.gitcommand import require_lfs
+from kerutaprep.git.command import require_lfs
+from kerutaprep.git.program import Git
+from kerutaprep.git.worktree import Worktree
 from kerutaprep.headstart import HeadStart
 from kerutaprep.plan import Plan, Step
 from kerutaprep.preplog import PrepLog
@@ -21,10 +23,8 @@ from kerutaprep.report import StepReport, make_report, write_report
 from kerutaprep.retry import RetryPolicy, retrying
 from kerutaprep.runner import run_plan
 from kerutaprep.settings import mask_login
-from kerutaprep.tls import require_certificates
 from kerutaprep.tracing import UNTRACED
 from kerutaprep.workspace import Workspace
-from kerutaprep.worktree import Worktree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from kerutaprep.api import KerutaAPI
+    from kerutaprep.api.client import KerutaAPI
     from kerutaprep.events import StepRecord
+    from kerutaprep.git.tree import Checkout
     from kerutaprep.install import InstallScript
     from kerutaprep.names import CloneURL
     from kerutaprep.report import Outcome, Report
     from kerutaprep.settings import PrepSettings
     from kerutaprep.tracing import Tracer
-    from kerutaprep.tree import Checkout
 
 STEPS = ("workspace", "repository", "clone", "exclude", "documents", "script", "install")
 """The steps of every run, in the order in which they are reported."""
@@ -220,7 +220,7 @@ class Run:
         if self._settings.repository_url:
             with anyio.move_on_after(_LONGEST_HEAD_START):
                 await self._git_on_its_way.wait()
-        from kerutaprep.api import KerutaAPI, new_session  # noqa: PLC0415 - as said above
+        from kerutaprep.api.client import KerutaAPI, new_session  # noqa: PLC0415 - as said above
         from kerutaprep.install import InstallScript  # noqa: PLC0415 - likewise
 
         if self._session is None:
@@ -308,7 +308,7 @@ class Run:
 
     async def _download_documents(self) -> None:
         await self._api_opened.wait()
-        from kerutaprep.documents import download_documents  # noqa: PLC0415 - as in _open_api
+        from kerutaprep.api.documents import download_documents  # noqa: PLC0415 - as in _open_api
 
         await download_documents(self._settings, self._workspace, self._api, self._policy, self._record("documents"))
 

@@ -14,18 +14,18 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
+from kerutaprep.api.tls import require_certificates
 from kerutaprep.errors import ProtocolError
 from kerutaprep.events import Recorder
-from kerutaprep.git import Git
-from kerutaprep.gitcommand import require_lfs
+from kerutaprep.git.command import require_lfs
+from kerutaprep.git.program import Git
+from kerutaprep.git.worktree import Worktree
 from kerutaprep.plan import Plan, Step
 from kerutaprep.process import stop_abandoned
 from kerutaprep.retry import RetryPolicy
 from kerutaprep.runner import run_plan
 from kerutaprep.settings import PrepSettings
-from kerutaprep.tls import require_certificates
 from kerutaprep.workspace import Workspace, disk_errors
-from kerutaprep.worktree import Worktree
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
     from kerutaprep.events import StepEvent
-    from kerutaprep.tree import Checkout
+    from kerutaprep.git.tree import Checkout
 
 _NOT_ASKED: dict[str, Any] = {"repository_id": "none", "document_ids": (), "api_url": "http://localhost"}
 """What settings must have, for a part that asks no keruta-api."""
@@ -215,8 +215,8 @@ async def _run_alone(recorder: Recorder, name: str, run: Callable[[], Awaitable[
 async def _download(
     settings: PrepSettings, session: aiohttp.ClientSession | None, recorder: Recorder, resource: str, target: Path
 ) -> int:
-    from kerutaprep.api import KerutaAPI, new_session  # noqa: PLC0415 - who only clones needs no HTTP client
-    from kerutaprep.download import Download  # noqa: PLC0415 - likewise
+    from kerutaprep.api.client import KerutaAPI, new_session  # noqa: PLC0415 - who only clones needs no HTTP client
+    from kerutaprep.api.download import Download  # noqa: PLC0415 - likewise
 
     what = f"{settings.api_url}{resource.partition('?')[0]}"
     async with AsyncExitStack() as held:
@@ -231,7 +231,7 @@ async def _download(
 
 
 def _publish(part: Path, target: Path, what: str, sha256: str | None) -> int:
-    from kerutaprep.download import file_digest  # noqa: PLC0415 - as above
+    from kerutaprep.api.download import file_digest  # noqa: PLC0415 - as above
 
     with disk_errors("writing", target):
         part.touch()  # no content (204) is an empty file

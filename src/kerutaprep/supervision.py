@@ -18,8 +18,8 @@ from kerutaprep.tracing import RunEnd, tracer_for
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup, TaskStatus
 
-    from kerutaprep.console import Watch
     from kerutaprep.settings import PrepSettings
+    from kerutaprep.terminal.console import Watch
 
 _PR_SET_CHILD_SUBREAPER = 36
 

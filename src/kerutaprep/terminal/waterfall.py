@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kerutaprep.report import Report, StepReport
-    from kerutaprep.terminal import Style
+    from kerutaprep.terminal.style import Style
 
 _NARROWEST_BAR = 8
 _SHORTEST_NAME, _LONGEST_NAME = 9, 24

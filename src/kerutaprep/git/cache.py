@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kerutaprep.events import StepRecord
-    from kerutaprep.fetch import Tip
-    from kerutaprep.git import Git
+    from kerutaprep.git.fetch import Tip
+    from kerutaprep.git.program import Git
 
 _LONGEST_WAIT = 10.0
 """Seconds for the mirror's lock; to clone without it is better than to wait longer."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from kerutaprep.fetch import Tips
+    from kerutaprep.git.fetch import Tips
     from kerutaprep.names import CloneURL
 
 

@@ -16,19 +16,19 @@ import anyio
 import anyio.to_thread
 from anyio.streams.tls import TLSAttribute, TLSStream
 
-from kerutaprep.apirequest import document_path, proxy_for, script_path
+from kerutaprep.api.request import document_path, proxy_for, script_path
+from kerutaprep.api.tls import tls_context
+from kerutaprep.check.findings import Finding, failed, ok, skipped, warning
 from kerutaprep.errors import CredentialsError, NotFoundError, PrepError, ProtocolError, ScriptError, TransportError
 from kerutaprep.events import format_bytes
-from kerutaprep.findings import Finding, failed, ok, skipped, warning
 from kerutaprep.install import HEAD, interpreter_in, refuse_html, require_digest
 from kerutaprep.settings import mask_login
-from kerutaprep.tls import tls_context
 
 if TYPE_CHECKING:
     import aiohttp
     from anyio.abc import ByteStream
 
-    from kerutaprep.api import KerutaAPI
+    from kerutaprep.api.client import KerutaAPI
     from kerutaprep.masking import Masker
     from kerutaprep.names import CloneURL
     from kerutaprep.settings import PrepSettings

@@ -9,9 +9,9 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kerutaprep.check.findings import Finding, failed, ok, skipped, warning
 from kerutaprep.errors import LockedError, WorkDirError
 from kerutaprep.events import format_bytes
-from kerutaprep.findings import Finding, failed, ok, skipped, warning
 from kerutaprep.lastwords import TERMINATION_LOG
 from kerutaprep.workspace import disk_errors, require_directory
 

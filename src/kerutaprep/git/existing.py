@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import anyio.to_thread
 
-from kerutaprep import journal
 from kerutaprep.errors import InTheWayError, PrepError, WorkDirError
-from kerutaprep.fetch import ALL, Listing, Remote
-from kerutaprep.gitcommand import NO_GIT_DIR, listing_arguments
+from kerutaprep.git import journal
+from kerutaprep.git.command import NO_GIT_DIR, listing_arguments
+from kerutaprep.git.fetch import ALL, Listing, Remote
+from kerutaprep.git.target import Target, refspec
+from kerutaprep.git.tree import Checkout
 from kerutaprep.names import parse_clone_url
-from kerutaprep.target import Target, refspec
-from kerutaprep.tree import Checkout
 from kerutaprep.workspace import disk_errors, write_anew
 
 if TYPE_CHECKING:
-    from kerutaprep.fetch import Tips
-    from kerutaprep.gitcommand import Entry
+    from kerutaprep.git.command import Entry
+    from kerutaprep.git.fetch import Tips
+    from kerutaprep.git.tree import Tree
     from kerutaprep.names import CloneURL
     from kerutaprep.retry import RetryPolicy
-    from kerutaprep.tree import Tree
 
 _IN_THE_MIDDLE = ("MERGE_HEAD", "rebase-merge", "rebase-apply", "CHERRY_PICK_HEAD", "REVERT_HEAD", "BISECT_LOG")
 _ORIGIN = "refs/remotes/origin"

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import aiohttp
 from yarl import URL
 
-from kerutaprep.apirequest import headers_for, new_request_id, proxy_for, repository_path
+from kerutaprep.api.request import headers_for, new_request_id, proxy_for, repository_path
+from kerutaprep.api.tls import LateContext
 from kerutaprep.errors import CredentialsError, NotFoundError, PrepError, ProtocolError, TransportError
 from kerutaprep.names import CloneURL, check_branch, parse_clone_url
-from kerutaprep.tls import LateContext
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 
     from aiohappyeyeballs import AddrInfoType
 
+    from kerutaprep.api.first_request import FirstRequest
     from kerutaprep.events import Recorder
-    from kerutaprep.firstrequest import FirstRequest
     from kerutaprep.headstart import HeadStart
     from kerutaprep.settings import PrepSettings
 

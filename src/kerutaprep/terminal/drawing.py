@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kerutaprep.chrome_trace import draw_trace
 from kerutaprep.errors import SettingsError
-from kerutaprep.picture import draw_svg
 from kerutaprep.report import read_report
-from kerutaprep.terminal import style_of
-from kerutaprep.waterfall import draw_text
+from kerutaprep.terminal.chrome_trace import draw_trace
+from kerutaprep.terminal.picture import draw_svg
+from kerutaprep.terminal.style import style_of
+from kerutaprep.terminal.waterfall import draw_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
 from kerutaprep.events import format_bytes
-from kerutaprep.waterfall import columns, cut
+from kerutaprep.terminal.waterfall import columns, cut
 
 if TYPE_CHECKING:
     from kerutaprep.report import Report, StepReport

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from kerutaprep.events import format_line
-from kerutaprep.terminal import is_capable_terminal, style_of
+from kerutaprep.terminal.style import is_capable_terminal, style_of
 
 if TYPE_CHECKING:
     from typing import Protocol, TextIO
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
     from kerutaprep.events import Recorder
-    from kerutaprep.live import LiveDisplay
+    from kerutaprep.terminal.live import LiveDisplay
 
     class Watch(Protocol):
         """Shows how a run is doing until it is cancelled."""
@@ -88,7 +88,7 @@ def _line_handler(log_format: str) -> logging.Handler:
 
 def _live_display(stream: TextIO) -> LiveDisplay | None:
     try:
-        from kerutaprep.live import LiveDisplay  # noqa: PLC0415 - only people at a terminal need rich, and may not have it
+        from kerutaprep.terminal.live import LiveDisplay  # noqa: PLC0415 - only people at a terminal need rich, and may not have it
     except ImportError:
         return None
     return LiveDisplay(stream, style_of(stream, os.environ))

@@ -15,8 +15,8 @@ from rich.text import Text
 
 from kerutaprep.plan import RUN
 from kerutaprep.report import step_report
-from kerutaprep.step_line import Rates, draw_line, layout_for
-from kerutaprep.waterfall import draw_bars
+from kerutaprep.terminal.step_line import Rates, draw_line, layout_for
+from kerutaprep.terminal.waterfall import draw_bars
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
     from kerutaprep.events import Recorder
-    from kerutaprep.terminal import Style
+    from kerutaprep.terminal.style import Style
 
 _PAUSE = 0.1
 """Seconds between two pictures."""

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from kerutaprep.errors import NotFoundError, PrepError, ProtocolError, TransportError
-from kerutaprep.gitcommand import PACKET_TRACE, branch_arguments, fetch_arguments
+from kerutaprep.git.command import PACKET_TRACE, branch_arguments, fetch_arguments
 from kerutaprep.names import is_commit_id
 from kerutaprep.retry import retrying
 from kerutaprep.runner import run_together
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kerutaprep.events import StepRecord
-    from kerutaprep.git import Git
+    from kerutaprep.git.program import Git
     from kerutaprep.names import CloneURL
     from kerutaprep.retry import RetryPolicy
 

@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from kerutaprep import journal
-from kerutaprep.cache import Cache
 from kerutaprep.errors import InternalError, PrepError, WorkDirError
-from kerutaprep.existing import ExistingClone
-from kerutaprep.fetch import ALL, Remote
+from kerutaprep.git import journal
+from kerutaprep.git.cache import Cache
+from kerutaprep.git.existing import ExistingClone
+from kerutaprep.git.fetch import ALL, Remote
+from kerutaprep.git.lfs import fetch_lfs_files
+from kerutaprep.git.submodules import update_submodules
+from kerutaprep.git.target import Target, write_config, write_refs
+from kerutaprep.git.tree import LOST_AND_FOUND, Checkout, Tree
 from kerutaprep.headstart import STAGED
-from kerutaprep.lfs import fetch_lfs_files
-from kerutaprep.submodules import update_submodules
-from kerutaprep.target import Target, write_config, write_refs
-from kerutaprep.tree import LOST_AND_FOUND, Checkout, Tree
 from kerutaprep.workspace import disk_errors
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from kerutaprep.events import StepRecord
-    from kerutaprep.git import Git
+    from kerutaprep.git.program import Git
     from kerutaprep.names import CloneURL
     from kerutaprep.retry import RetryPolicy
     from kerutaprep.workspace import Workspace

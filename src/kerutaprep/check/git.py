@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from kerutaprep import journal
+from kerutaprep.check.findings import Finding, failed, ok, skipped, warning
+from kerutaprep.check.volume import require_writable
 from kerutaprep.errors import InternalError, NotFoundError, WorkDirError
-from kerutaprep.fetch import Listing
-from kerutaprep.findings import Finding, failed, ok, skipped, warning
-from kerutaprep.gitcommand import NO_GIT_DIR, listing_arguments, require_lfs
+from kerutaprep.git import journal
+from kerutaprep.git.command import NO_GIT_DIR, listing_arguments, require_lfs
+from kerutaprep.git.fetch import Listing
 from kerutaprep.names import is_commit_id
-from kerutaprep.volume_checks import require_writable
 from kerutaprep.workspace import disk_errors
 
 if TYPE_CHECKING:
-    from kerutaprep.existing import ExistingClone
-    from kerutaprep.git import Git
+    from kerutaprep.git.existing import ExistingClone
+    from kerutaprep.git.program import Git
     from kerutaprep.names import CloneURL
     from kerutaprep.workspace import Workspace
 

@@ -15,22 +15,13 @@ import anyio
 import anyio.to_thread
 from pydantic import SecretStr
 
-from kerutaprep.api import KerutaAPI, new_session
-from kerutaprep.api_checks import APIChecks
-from kerutaprep.apirequest import proxy_for
-from kerutaprep.events import Recorder
-from kerutaprep.existing import ExistingClone
-from kerutaprep.findings import Finding, Look, decisive_error, look_at_all, ok, skipped
-from kerutaprep.git import Git
-from kerutaprep.git_checks import GitChecks
-from kerutaprep.masking import MASK
-from kerutaprep.options import OPTIONS
-from kerutaprep.preparation import STEPS
-from kerutaprep.retry import RetryPolicy
-from kerutaprep.supervision import Outcome
-from kerutaprep.tls import require_certificates
-from kerutaprep.tree import Tree
-from kerutaprep.volume_checks import (
+from kerutaprep.api.client import KerutaAPI, new_session
+from kerutaprep.api.request import proxy_for
+from kerutaprep.api.tls import require_certificates
+from kerutaprep.check.api import APIChecks
+from kerutaprep.check.findings import Finding, Look, decisive_error, look_at_all, ok, skipped
+from kerutaprep.check.git import GitChecks
+from kerutaprep.check.volume import (
     look_at_cache,
     look_at_keruta,
     look_at_lock,
@@ -38,6 +29,15 @@ from kerutaprep.volume_checks import (
     look_at_termination_log,
     look_at_work_dir,
 )
+from kerutaprep.events import Recorder
+from kerutaprep.git.existing import ExistingClone
+from kerutaprep.git.program import Git
+from kerutaprep.git.tree import Tree
+from kerutaprep.masking import MASK
+from kerutaprep.options import OPTIONS
+from kerutaprep.preparation import STEPS
+from kerutaprep.retry import RetryPolicy
+from kerutaprep.supervision import Outcome
 from kerutaprep.workspace import Workspace
 
 if TYPE_CHECKING:

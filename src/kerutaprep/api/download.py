@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from aiofiles.threadpool.binary import AsyncFileIO
 
-    from kerutaprep.api import KerutaAPI
+    from kerutaprep.api.client import KerutaAPI
     from kerutaprep.events import StepRecord
     from kerutaprep.retry import RetryPolicy
 

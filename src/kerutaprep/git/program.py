@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from kerutaprep.errors import PrepError, SettingsError, TransportError, WorkDirError
-from kerutaprep.gitcommand import SSHKey, command_line, environment_for, login_for, ssh_environment
+from kerutaprep.git.command import SSHKey, command_line, environment_for, login_for, ssh_environment
 from kerutaprep.masking import LineSplitter
 from kerutaprep.process import IdleError, run_process
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kerutaprep.events import StepRecord
-    from kerutaprep.gitcommand import Entry
+    from kerutaprep.git.command import Entry
     from kerutaprep.headstart import HeadStart
     from kerutaprep.masking import Masker
     from kerutaprep.names import CloneURL
@@ -142,7 +142,7 @@ class Git:
             key.close()
         stderr.close()
         if status:
-            from kerutaprep.diagnosis import classify  # noqa: PLC0415 - its many patterns are for failures only
+            from kerutaprep.git.diagnosis import classify  # noqa: PLC0415 - its many patterns are for failures only
 
             raise classify(f"git {arguments[0]}", status, list(last_lines))
         return b"".join(stdout).decode(errors="surrogateescape")

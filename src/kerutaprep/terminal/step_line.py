@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.text import Text
 
 from kerutaprep.events import format_bytes
-from kerutaprep.waterfall import columns, cut, pad, printable
+from kerutaprep.terminal.waterfall import columns, cut, pad, printable
 
 if TYPE_CHECKING:
     from kerutaprep.events import StepRecord

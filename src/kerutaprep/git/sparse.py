@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from kerutaprep.git import Git
+    from kerutaprep.git.program import Git
     from kerutaprep.workspace import Workspace
 
 _TREE, _LINK = "040000", "120000"

@@ -12,7 +12,7 @@ import threading
 import time
 from urllib.parse import urlsplit
 
-from kerutaprep.apirequest import headers_for, new_request_id
+from kerutaprep.api.request import headers_for, new_request_id
 
 TYPE_CHECKING = False  # typing is not imported before git is on its way
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kerutaprep.events import StepRecord
-    from kerutaprep.git import Git
+    from kerutaprep.git.program import Git
     from kerutaprep.names import CloneURL
     from kerutaprep.retry import RetryPolicy
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from kerutaprep.apirequest import document_path
-from kerutaprep.download import Download
+from kerutaprep.api.download import Download
+from kerutaprep.api.request import document_path
 from kerutaprep.runner import run_together
 from kerutaprep.workspace import disk_errors, link_or_copy
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kerutaprep.api import KerutaAPI
+    from kerutaprep.api.client import KerutaAPI
     from kerutaprep.events import StepRecord
     from kerutaprep.retry import RetryPolicy
     from kerutaprep.settings import PrepSettings

@@ -19,15 +19,15 @@ import anyio.to_thread
 
 from kerutaprep.claim import KERUTA
 from kerutaprep.errors import PrepError
-from kerutaprep.sparse import Extent
-from kerutaprep.target import Target
+from kerutaprep.git.sparse import Extent
+from kerutaprep.git.target import Target
 from kerutaprep.workspace import KEPT, disk_errors, make_directory, write_anew
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from kerutaprep.events import StepRecord
-    from kerutaprep.git import Git
+    from kerutaprep.git.program import Git
 
 _NAME = "kerutaprep-checkout"
 _AT_WORK = "kerutaprep-at-work"

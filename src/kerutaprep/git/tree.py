@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import anyio.to_thread
 
-from kerutaprep import journal
 from kerutaprep.claim import KERUTA
 from kerutaprep.errors import InTheWayError, PrepError
-from kerutaprep.gitdir import make_git_dir
-from kerutaprep.sparse import Extent, narrow, tracked_names
+from kerutaprep.git import journal
+from kerutaprep.git.directory import make_git_dir
+from kerutaprep.git.sparse import Extent, narrow, tracked_names
 from kerutaprep.workspace import disk_errors, make_directory, write_anew
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from kerutaprep.events import StepRecord
-    from kerutaprep.git import Git
+    from kerutaprep.git.program import Git
     from kerutaprep.workspace import Workspace
 
 LOST_AND_FOUND = "lost+found"

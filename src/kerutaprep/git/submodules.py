@@ -16,7 +16,7 @@ from kerutaprep.workspace import KEPT, disk_errors, make_directory
 
 if TYPE_CHECKING:
     from kerutaprep.events import StepRecord
-    from kerutaprep.git import Git
+    from kerutaprep.git.program import Git
     from kerutaprep.names import CloneURL
     from kerutaprep.retry import RetryPolicy
 

@@ -1,0 +1,1 @@
+"""keruta-api: requests, documents, and bodies that become files."""

@@ -1,0 +1,1 @@
+"""``keruta-agent check``: what a run would meet, looked at without writing."""
