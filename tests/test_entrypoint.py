@@ -117,7 +117,7 @@ async def test_every_silent_step_tells_how_far_it_is(stage: Stage) -> None:
         stage.git.on("info/refs", hold)
         runs.start_soon(run, "--work-dir", str(second), "--repository-url", stage.repository_url)
         await hold.arrived.wait()
-        stage.api.on("repositories/shop", gate)
+        stage.api.on("repositories/shop", gate, gate)  # the script is asked for at the same time
         runs.start_soon(run, "--work-dir", str(third))
         async with anyio.create_task_group() as tellings:
             tellings.start_soon(is_told, first, "install")

@@ -165,7 +165,7 @@ def test_gits_words_have_the_code_of_their_row(said: str, code: int) -> None:
 
 def test_every_advice_about_git_is_there() -> None:
     """What kerutaprep advises about git's failures is on the page."""
-    rows = [node.elts for node in ast.walk(_parsed(_SOURCE / "diagnosis.py")) if isinstance(node, ast.Tuple)]
+    rows = [node.elts for node in ast.walk(_parsed(_SOURCE / "git" / "diagnosis.py")) if isinstance(node, ast.Tuple)]
     advice = [_longest(row[2]) for row in rows if len(row) == 3 and isinstance(row[0], ast.Name)]
     assert len(advice) >= 5
     assert not [text for text in advice if _plain(text) not in _plain(_PAGE)]
