@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 from aiohttp import web
 from hypothesis import given
@@ -15,7 +19,7 @@ from kerutaprep import CredentialsError, PrepError, ProtocolError, TransportErro
 from kerutaprep.api.client import retry_after
 from kerutaprep.api.request import proxy_for
 from kerutaprep.embedded import serve
-from tests.fakes import Fakes, Stage, status
+from tests.fakes import Fakes, Stage, run_program, status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,3 +141,43 @@ async def test_a_proxy_is_used(stage: Stage, monkeypatch: pytest.MonkeyPatch) ->
         with pytest.raises(PrepError):
             await prepare(settings)
     assert {request.host for request in proxy.requests} >= {"api.invalid", "git.invalid"}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("end", ["signal", "time-out", "deadline"])
+async def test_a_resolver_that_hangs_is_not_waited_for(stage: Stage, end: str) -> None:
+    """A name look-up that takes minutes holds up neither a signal nor a time-out."""
+    marker = stage.root / "asked"
+    (stage.root / "sitecustomize.py").write_text(
+        "import pathlib, socket, time\n"
+        f"socket.getaddrinfo = lambda *_, **__: (pathlib.Path({str(marker)!r}).touch(), time.sleep(600))\n"
+    )
+    arguments = {"signal": [], "time-out": ["--connect-timeout", "0.5"], "deadline": ["--deadline", "3"]}[end]
+    url = stage.api_url.replace("127.0.0.1", "localhost")
+    command = stage.command("--retries", "0", "--api-url", url, *arguments)
+    environment = {**os.environ, "PYTHONPATH": str(stage.root)}
+    with anyio.fail_after(60):
+        async with await anyio.open_process(command, stderr=subprocess.DEVNULL, env=environment) as program:
+            while not marker.exists():
+                await anyio.sleep(0.01)
+            if end == "signal":
+                while not stage.keruta("prep.log").exists():
+                    await anyio.sleep(0.01)
+                program.send_signal(signal.SIGTERM)
+            assert await program.wait() == (143 if end == "signal" else 75)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("host", [f"{'a' * 64}.invalid", "no-such-host.invalid"])
+async def test_a_host_without_an_address(stage: Stage, host: str) -> None:
+    """A name that has no address, or can have none, is temporary, and named."""
+    ended = await run_program(stage.command("--retries", "0", "--api-url", f"http://{host}"))
+    assert ended.code == 75, ended.stderr
+    assert host in ended.last_line
+
+
+@pytest.mark.anyio
+async def test_a_name_is_looked_up(stage: Stage) -> None:
+    """A server's name is as good as its address."""
+    ended = await run_program(stage.command("--api-url", stage.api_url.replace("127.0.0.1", "localhost")))
+    assert ended.code == 0, ended.stderr

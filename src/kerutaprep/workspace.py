@@ -115,7 +115,7 @@ class Workspace:
         try:
             self.identity = identity_of(descriptor)
             wait, told = 0.0, -math.inf
-            while not try_lock(descriptor):
+            while not _lock(descriptor, self.root):
                 if anyio.current_time() - told >= _QUIET_SECONDS:
                     on_wait()
                     told = anyio.current_time()
@@ -224,6 +224,11 @@ def _empty(directory: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def _lock(descriptor: int, root: Path) -> bool:
+    with disk_errors("locking", root):
+        return try_lock(descriptor)
 
 
 def write_anew(path: Path, content: bytes) -> None:

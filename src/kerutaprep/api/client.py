@@ -15,6 +15,7 @@ import aiohttp
 from yarl import URL
 
 from kerutaprep.api.request import headers_for, new_request_id, proxy_for, repository_path
+from kerutaprep.api.resolver import Resolver
 from kerutaprep.api.tls import LateContext
 from kerutaprep.errors import CredentialsError, NotFoundError, PrepError, ProtocolError, TransportError
 from kerutaprep.names import CloneURL, check_branch, parse_clone_url
@@ -166,8 +167,12 @@ def _repository_in(body: bytes, what: str) -> Repository:
 
 def new_session(settings: PrepSettings) -> aiohttp.ClientSession:
     """A session for one run: no cookies, no more connections than allowed, the environment's certificates."""
-    verify = LateContext(settings.environment)
-    connector = aiohttp.TCPConnector(limit=settings.max_connections, ssl=verify, socket_factory=_make_socket)
+    connector = aiohttp.TCPConnector(
+        limit=settings.max_connections,
+        ssl=LateContext(settings.environment),
+        resolver=Resolver(settings.connect_timeout),
+        socket_factory=_make_socket,
+    )
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
