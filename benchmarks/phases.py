@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from benchmarks.task import Task
     from kerutaprep.report import Report
 
-PICTURED = Cell(True, "midsize", 1000)
+PICTURED = Cell(True, "midsize", 200)
 
 
 class Phase(NamedTuple):

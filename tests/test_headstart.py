@@ -197,6 +197,15 @@ async def test_bad_settings_start_nothing(stage: Stage, words: tuple[str, ...], 
     assert stage.api.requests == stage.git.requests == []
 
 
+async def test_without_git_nothing_is_touched(stage: Stage) -> None:
+    """A machine without git is told of before anything is made or asked."""
+    ended = await run_program(_url_given(stage), PATH=str(stage.root))
+    assert ended.code == 78
+    assert "git can't be started" in ended.last_line
+    assert not stage.work.exists()
+    assert stage.api.requests == []
+
+
 @pytest.mark.parametrize("there", [True, False], ids=["there", "not there"])
 async def test_a_head_start_can_be_given_up(stage: Stage, there: bool) -> None:
     """What was begun for nothing is removed without a trace, the times of what was there before included."""

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import anyio
@@ -62,6 +63,21 @@ async def test_a_signal_during_the_clone_leaves_nothing_half_done(stage: Stage) 
     assert not list(stage.keruta("").glob(".kerutaprep-part-*"))
     again = await anyio.run_process(stage.command(), check=False)
     assert again.returncode == 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+async def test_a_signal_stops_the_demo(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    """The demo ends by a signal as a run does, with its code and its last line."""
+    command = [sys.executable, "-m", "kerutaprep", "demo", str(tmp_path / "demo")]
+    async with await anyio.open_process(command, stderr=subprocess.PIPE) as program:
+        assert program.stderr is not None
+        said = b""
+        while b"preparing" not in said:
+            said += await program.stderr.receive()
+        program.send_signal(number)
+        said += b"".join([chunk async for chunk in program.stderr])
+        assert await program.wait() == code
+    assert said.decode().rstrip().rpartition("\n")[2].startswith(f"kerutaprep: stopped by {number.name}")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

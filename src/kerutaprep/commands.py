@@ -170,7 +170,11 @@ def _demo(words: Sequence[str]) -> int:
 
     if len(words) > 1 or any(word.startswith("-") for word in words):
         raise SettingsError("demo takes nothing but the directory to prepare")
-    return _say(run_demo(words[0] if words else None))
+    outcome = run_demo(words[0] if words else None)
+    if outcome.code:
+        say_last(outcome.message)
+        return outcome.code
+    return _say(outcome.message)
 
 
 def _report(words: Sequence[str]) -> int:

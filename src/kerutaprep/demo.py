@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from kerutaprep.embedded import Content, api_application, delayed, git_application, make_repository, serve
-from kerutaprep.errors import PrepError, WorkDirError
+from kerutaprep.errors import WorkDirError
 from kerutaprep.report import read_report
 from kerutaprep.settings import PrepSettings
 from kerutaprep.supervision import Outcome, supervised
@@ -37,14 +37,17 @@ done
 """
 
 
-def run_demo(directory: str | None) -> str:
+def run_demo(directory: str | None) -> Outcome:
     """Run the demo and tell what came of it.
+
+    Returns:
+        the exit code that ``init`` would have had, and what to say last.
 
     Args:
         directory: the work directory to prepare, empty or not there; None for a new one below the current directory.
 
     Raises:
-        PrepError: the run failed, or the directory is not empty.
+        WorkDirError: the directory is not empty.
     """
     work_dir = (
         Path(directory).absolute() if directory else Path(tempfile.mkdtemp(prefix="keruta-demo-", dir=Path.cwd()))
@@ -55,10 +58,10 @@ def run_demo(directory: str | None) -> str:
     with tempfile.TemporaryDirectory(prefix="keruta-demo-server-") as server:
         outcome = anyio.run(_run, work_dir, Path(server), watch)
     if outcome.code:
-        raise PrepError(outcome.message)
+        return outcome
     report = read_report(work_dir / ".keruta" / "prep.json")
     waterfall = [] if watch else [draw_text(report, style_of(sys.stdout, os.environ))]
-    return "\n".join(["", *waterfall, *_summary(work_dir, report)])
+    return Outcome(0, "\n".join(["", *waterfall, *_summary(work_dir, report)]))
 
 
 async def _run(work_dir: Path, server: Path, watch: Watch | None) -> Outcome:

@@ -25,6 +25,7 @@ from kerutaprep.git.command import (
     fetch_arguments,
     listing_arguments,
     login_for,
+    require_git,
     require_lfs,
     ssh_environment,
 )
@@ -81,6 +82,7 @@ class HeadStart:
         signals = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
         self.begun["run"] = time.monotonic()
         try:
+            require_git(settings)
             require_lfs(settings)
             self.claim = Claim(settings.work_dir)
             if settings.repository_url:

@@ -12,7 +12,7 @@ import anyio.to_thread
 from kerutaprep.api.tls import require_certificates
 from kerutaprep.errors import DeadlineError, LockedError, PrepError
 from kerutaprep.events import EventKind, Recorder, StepEvent
-from kerutaprep.git.command import require_lfs
+from kerutaprep.git.command import require_git, require_lfs
 from kerutaprep.git.program import Git
 from kerutaprep.git.worktree import Worktree
 from kerutaprep.headstart import HeadStart
@@ -118,6 +118,7 @@ class Run:
         head_start: HeadStart | None = None,
         tracer: Tracer = UNTRACED,
     ) -> None:
+        require_git(settings)
         require_lfs(settings)
         require_certificates(settings.api_url, settings.environment)
         self._head_start = head_start or HeadStart()

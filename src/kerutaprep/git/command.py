@@ -5,6 +5,7 @@ Imports nothing heavy: the program starts its first git before it loads the rest
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 
@@ -98,6 +99,18 @@ def require_lfs(settings: Settings) -> None:
 
         if shutil.which("git-lfs", path=settings.environment.get("PATH")) is None:
             raise SettingsError("--lfs / KERUTA_GIT_LFS: git-lfs is not installed; it is a package of that name")
+
+
+def require_git(settings: Settings) -> None:
+    """Refuse to begin where there is no git.
+
+    Raises:
+        SettingsError: as said.
+    """
+    for directory in os.get_exec_path(settings.environment):
+        if os.access(os.path.join(directory, "git"), os.X_OK):
+            return
+    raise SettingsError(f"git can't be started: {os.strerror(errno.ENOENT)}; is it on PATH?")
 
 
 def login_for(url: CloneURL, username: str | None, read_token: Callable[[], str | None]) -> tuple[str, str] | None:
