@@ -82,8 +82,8 @@ class HeadStart:
         signals = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
         self.begun["run"] = time.monotonic()
         try:
-            require_git(settings)
             require_lfs(settings)
+            require_git(settings)
             self.claim = Claim(settings.work_dir)
             if settings.repository_url:
                 self._ask_git(settings, self.claim)

@@ -118,8 +118,8 @@ class Run:
         head_start: HeadStart | None = None,
         tracer: Tracer = UNTRACED,
     ) -> None:
-        require_git(settings)
         require_lfs(settings)
+        require_git(settings)
         require_certificates(settings.api_url, settings.environment)
         self._head_start = head_start or HeadStart()
         self._settings = settings
