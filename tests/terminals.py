@@ -69,6 +69,11 @@ class Terminal:
         while not all(text in self.text for text in texts):
             assert await self._read(), self.text
 
+    async def shows_last(self, *words: str) -> None:
+        """Wait until the last lines begin with these words, one each: a display may be read while it is drawn anew."""
+        while [(line.split() or [""])[0] for line in self.lines[-len(words) :]] != list(words):
+            assert await self._read(), self.text
+
     async def ends(self) -> int:
         """Wait for the program's end, and give its exit code."""
         while await self._read():
