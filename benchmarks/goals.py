@@ -74,8 +74,8 @@ KNOWN: Mapping[str, Known] = {
     ),
     "1 GiB": Known(
         2.2,
-        "Met where nothing else runs (0.9 and 1.2 were measured), but both sides are bound by copies in memory, which two "
-        "processors share with the server: up to 1.6 was seen.",
+        "Met where nothing else runs (0.9 and 1.2 were measured), but both sides are bound by copies in memory, which "
+        "two processors share with the server: up to 1.6 was seen.",
     ),
     "sequential 1000": Known(
         0.65,
