@@ -18,6 +18,7 @@ import pytest
 
 from kerutaprep import PrepSettings
 from kerutaprep.api.first_request import SentConnection
+from kerutaprep.api.request import is_sent_as_written
 from kerutaprep.headstart import Checked, HeadStart
 from kerutaprep.options import OPTIONS, check_all
 from tests.fakes import DOCUMENT, FILES, Fault, Gate, Stage, alive, login, reset, run_program, status
@@ -441,3 +442,22 @@ async def test_the_report_tells_when_the_work_began(stage: Stage) -> None:
     assert steps["repository"]["end"] <= steps["clone"]["start"]
     assert steps["install"]["start"] >= max(steps[name]["end"] for name in ("clone", "script", "exclude"))
     assert all(0 <= step["start"] <= step["end"] <= report["seconds"] for step in report["steps"])
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://api:8080/x", True),
+        ("http://api", True),
+        ("http://[::1]:8080", True),
+        ("http://api:80", False),
+        ("http://api:", False),
+        ("http://api.svc.:8080", False),
+        ("http://@api:8080", False),
+        ("http://api:08080", False),
+        ("https://api:443", False),
+    ],
+)
+def test_a_host_that_a_client_writes_in_another_way(url: str, expected: bool) -> None:
+    """Only a URL whose authority is sent as it stands is asked early: other words would not be the same request."""
+    assert is_sent_as_written(url) is expected

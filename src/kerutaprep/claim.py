@@ -69,6 +69,7 @@ class Claim:
             self._make(root)
             self.descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
             if not try_lock(self.descriptor):
+                self._made.clear()  # it is the holder's now
                 raise BlockingIOError("another run holds the work directory")
             self.identity = identity_of(self.descriptor)
             keruta = os.path.join(root, KERUTA)

@@ -116,6 +116,8 @@ def _stop_by_signal(head_start: HeadStart) -> None:
     """Answer signals by leaving nothing behind, until the run has handlers of its own."""
 
     def leave(number: int, _frame: FrameType | None) -> None:
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.SIG_IGN)  # a second one would leave before git is gone
         head_start.give_up()
         say_last(f"stopped by {signal.Signals(number).name} before anything was begun")
         os._exit(128 + number)

@@ -11,7 +11,7 @@ import os
 import signal
 import time
 
-from kerutaprep.api.request import document_path, proxy_for, repository_path, script_path
+from kerutaprep.api.request import document_path, is_sent_as_written, proxy_for, repository_path, script_path
 from kerutaprep.claim import Claim
 from kerutaprep.credentials import api_token, git_token
 from kerutaprep.errors import CredentialsError, SettingsError
@@ -88,8 +88,8 @@ class HeadStart:
             if settings.repository_url:
                 self._ask_git(settings, self.claim)
             self._ask_api(settings)
-        except (OSError, CredentialsError, SettingsError):
-            return
+        except (OSError, RuntimeError, CredentialsError, SettingsError):
+            return  # a RuntimeError is a thread that can't be started
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, signals)
 
@@ -124,6 +124,8 @@ class HeadStart:
     def _ask_api(self, settings: Checked) -> None:
         if is_traced(settings.environment) or proxy_for(settings.api_url, settings.environment):
             return  # a traced request has a header that is not known yet; a proxy is asked in another way
+        if not is_sent_as_written(settings.api_url):
+            return  # the client would write the host in another way
         from kerutaprep.api.first_request import FirstRequest  # noqa: PLC0415 - git is on its way by now
 
         token = api_token(settings.api_token, settings.api_token_file)

@@ -39,7 +39,7 @@ class FirstRequest:
         self.token = token
         self.started = time.monotonic()
         parts = urlsplit(api_url + path)
-        self._address = (parts.hostname or "", parts.port or _PORTS[parts.scheme])
+        self._address = (parts.hostname or "", _PORTS[parts.scheme] if parts.port is None else parts.port)
         self._timeout = timeout
         self._request = b""
         if parts.scheme == "http":

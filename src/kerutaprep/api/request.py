@@ -42,6 +42,18 @@ def new_request_id() -> str:
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
+def is_sent_as_written(url: str) -> bool:
+    """Whether a client's ``Host`` field is the URL's authority as it stands (RFC 9110, 7.2).
+
+    Clients leave out a scheme's own port, a dot at the end of a name, and user info.
+    """
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    host = f"[{host}]" if ":" in host else host
+    port = "" if parts.port in {None, 80 if parts.scheme == "http" else 443} else f":{parts.port}"
+    return parts.netloc == f"{host}{port}"
+
+
 def headers_for(request_id: str, token: str | None) -> dict[str, str]:
     """The headers of one attempt, in the order in which they are sent."""
     headers = {
