@@ -133,8 +133,8 @@ class HeadStart:
         paths.append(("script", script_path(settings.repository_id)))
         paths += [("documents", document_path(document_id)) for document_id in settings.document_ids]
         for step, path in paths[: settings.max_connections]:
-            self._requests[path] = FirstRequest(settings.api_url, path, token, settings.connect_timeout)
             self.begun.setdefault(step, time.monotonic())
+            self._requests[path] = FirstRequest(settings.api_url, path, token, settings.connect_timeout)
 
     @property
     def began(self) -> bool:
