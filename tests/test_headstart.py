@@ -437,7 +437,7 @@ async def test_the_report_tells_when_the_work_began(stage: Stage) -> None:
     assert before - timedelta(milliseconds=1) <= started <= arrived
     steps = {step["name"]: step for step in report["steps"]}
     for name in ("clone", "script", "documents"):
-        assert started + timedelta(seconds=steps[name]["start"]) <= arrived + timedelta(milliseconds=2)  # both are rounded
+        assert started + timedelta(seconds=steps[name]["start"]) <= arrived + timedelta(milliseconds=2)
         assert steps[name]["start"] < steps["workspace"]["start"]
     assert steps["repository"]["end"] <= steps["clone"]["start"]
     assert steps["install"]["start"] >= max(steps[name]["end"] for name in ("clone", "script", "exclude"))
