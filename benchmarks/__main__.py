@@ -93,7 +93,7 @@ def _quick(task: Task, results: Results) -> None:
     for cell in QUICK_GRID:
         results.add(scenarios.grid(task, cell, 2 if cell.latency == 1000 else 3, (OURS, PARALLEL, SEQUENTIAL)))
     results.add(scenarios.git_part(task, start.median("git spawned"), 3))
-    results.add(scenarios.huge_document(task, 2))
+    results.add(scenarios.huge_document(task, 5))
     results.add(scenarios.thousand_documents(task, 2))
     results.add(scenarios.warm(task, 2))
     results.faults = measure_faults(task, 3)

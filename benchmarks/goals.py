@@ -72,11 +72,6 @@ KNOWN: Mapping[str, Known] = {
         1.6,
         "With git near, 200 files and an API of 50 ms the shell is done after 0.26 s; the imports alone take 0.2 s.",
     ),
-    "1 GiB": Known(
-        2.2,
-        "Met where nothing else runs (0.9 and 1.2 were measured), but both sides are bound by copies in memory, which "
-        "two processors share with the server: up to 1.6 was seen.",
-    ),
     "sequential 1000": Known(
         0.65,
         "sequential.sh waits for the API twice and everybody else once: where git takes no second of its own, the "
