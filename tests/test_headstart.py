@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -461,3 +462,90 @@ async def test_the_report_tells_when_the_work_began(stage: Stage) -> None:
 def test_a_host_that_a_client_writes_in_another_way(url: str, expected: bool) -> None:
     """Only a URL whose authority is sent as it stands is asked early: other words would not be the same request."""
     assert is_sent_as_written(url) is expected
+
+
+_SLOW_IMPORT = "import time\ntime.sleep(600)\n"
+
+
+async def test_a_run_that_waited_goes_on_where_the_first_removed_its_directory(stage: Stage) -> None:
+    """The second run makes the directory again that the first, which had made it, took away when it was stopped."""
+    slow = stage.root / "slow"
+    slow.mkdir()
+    (slow / "pydantic_settings.py").write_text(_SLOW_IMPORT)
+    gate = Gate()
+    stage.git.on("git-upload-pack", gate)
+    environment = {**os.environ, "PYTHONPATH": str(slow)}
+    async with await anyio.open_process(_url_given(stage), stderr=subprocess.DEVNULL, env=environment) as first:
+        await gate.arrived.wait()
+        async with await anyio.open_process(_url_given(stage), stderr=subprocess.PIPE) as second:
+            assert second.stderr is not None
+            said = b""
+            while b"waiting for another run" not in said:
+                said += await second.stderr.receive()
+            first.send_signal(signal.SIGTERM)
+            assert await first.wait() == 143
+            gate.opened.set()
+            said += b"".join([chunk async for chunk in second.stderr])
+            assert await second.wait() == 0, said.decode()
+    assert stage.keruta("README.md").read_bytes() == DOCUMENT
+
+
+async def test_descendants_of_an_early_git_are_stopped_too(stage: Stage) -> None:
+    """Two signals while the program loads: git that ignores them and what made a session of its own are gone."""
+    slow, bin_ = stage.root / "slow", stage.root / "bin"
+    for place in (slow, bin_):
+        place.mkdir()
+    (slow / "pydantic_settings.py").write_text(_SLOW_IMPORT)
+    pids = stage.root / "pids"
+    (bin_ / "git").write_text(
+        f"#!/bin/sh\ntrap '' TERM\nsetsid sh -c 'echo $$ >> {pids}; exec sleep 600' &\n"
+        f"echo $$ >> {pids}\nwhile :; do sleep 0.1; done\n"
+    )
+    (bin_ / "git").chmod(0o755)
+    environment = {**os.environ, "PYTHONPATH": str(slow), "PATH": f"{bin_}:{os.environ['PATH']}"}
+    async with await anyio.open_process(_url_given(stage), stderr=subprocess.DEVNULL, env=environment) as program:
+        while not pids.exists() or len(pids.read_text().splitlines()) < 2:
+            await anyio.sleep(0.01)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            program.send_signal(number)
+        assert await program.wait() in {143, 130}
+    assert not any(alive(int(pid)) for pid in pids.read_text().split())
+    assert not stage.work.exists()
+
+
+async def test_a_relative_repository_is_one_place(stage: Stage) -> None:
+    """A path is taken from where the program is started, for an early fetch and for any later one."""
+    command = stage.command("--repository-url", "./served/shop.git")
+    for changed in (False, True):
+        tip = stage.commit_files({"new.txt": "new\n"}) if changed else stage.commit
+        result = await anyio.run_process(command, check=False, cwd=stage.root)
+        assert result.returncode == 0, result.stderr.decode()
+        assert stage.run_git("rev-parse", "HEAD").strip() == tip
+
+
+async def test_a_deleted_current_directory(stage: Stage) -> None:
+    """Where the program stands in a directory that is gone, nothing is started early, and the run works."""
+    gone = stage.root / "gone"
+    gone.mkdir()
+    words = ["/bin/sh", "-c", 'cd "$0" && rmdir "$0" && exec "$@"', str(gone), *_url_given(stage)]
+    ended = await run_program(words)
+    assert ended.code == 0, ended.stderr
+
+
+async def test_a_git_directory_that_can_t_be_made_is_left_to_the_run(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk leaves no half-made git directory that a run would take for one with a fetch under way."""
+
+    def full(path: str, *, shared: bool) -> None:
+        Path(path).mkdir(parents=True)
+        raise OSError(errno.ENOSPC, "No space left on device", path)
+
+    monkeypatch.setattr("kerutaprep.headstart.make_git_dir", full)
+    head_start = HeadStart()
+    try:
+        await anyio.to_thread.run_sync(head_start.begin, _checked(stage))
+        assert head_start.claim is not None
+        assert list(Path(head_start.claim.parts).iterdir()) == []
+    finally:
+        await anyio.to_thread.run_sync(head_start.give_up)

@@ -33,6 +33,15 @@ def identity_of(descriptor: int) -> str:
     return f"{facts.st_dev}:{facts.st_ino}"
 
 
+def is_still(path: str, descriptor: int) -> bool:
+    """Whether a path leads to an open directory: the run that made it may have removed it before it was locked."""
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return False
+    return f"{facts.st_dev}:{facts.st_ino}" == identity_of(descriptor)
+
+
 def make_parts(keruta: str) -> str:
     """Make a directory for parts that nobody else has.
 
@@ -71,13 +80,15 @@ class Claim:
             if not try_lock(self.descriptor):
                 self._made.clear()  # it is the holder's now
                 raise BlockingIOError("another run holds the work directory")
+            if not is_still(root, self.descriptor):
+                self._made.clear()
+                raise FileNotFoundError(f"{root} was removed by who made it")
             self.identity = identity_of(self.descriptor)
             keruta = os.path.join(root, KERUTA)
             self._make(keruta)
             if not stat.S_ISDIR(os.lstat(keruta).st_mode):
                 raise NotADirectoryError(f"{keruta} is a link")
             self.parts = make_parts(keruta)
-            self._made.append(self.parts)
         except OSError:
             self.give_up()
             raise
@@ -94,11 +105,8 @@ class Claim:
 
     def give_up(self) -> None:
         """Leave everything as it was, the times of what was there before too; never fails, and imports nothing."""
-        for directory, directories, files in os.walk(self.parts, topdown=False):
-            for name in files:
-                _try(os.unlink, os.path.join(directory, name))
-            for name in directories:
-                _try(os.rmdir, os.path.join(directory, name))
+        if self.parts:
+            remove_tree(self.parts)
         for directory in reversed(self._made):
             _try(os.rmdir, directory)
         for path, accessed, modified in reversed(self._times):
@@ -106,6 +114,16 @@ class Claim:
         if self.descriptor != -1:
             os.close(self.descriptor)
             self.descriptor = -1
+
+
+def remove_tree(root: str) -> None:
+    """Remove a directory and what is in it; never fails, and imports nothing."""
+    for directory, directories, files in os.walk(root, topdown=False):
+        for name in files:
+            _try(os.unlink, os.path.join(directory, name))
+        for name in directories:
+            _try(os.rmdir, os.path.join(directory, name))
+    _try(os.rmdir, root)
 
 
 def _try(call: Callable[[str], None], path: str) -> None:

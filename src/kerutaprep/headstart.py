@@ -12,7 +12,7 @@ import signal
 import time
 
 from kerutaprep.api.request import document_path, is_sent_as_written, proxy_for, repository_path, script_path
-from kerutaprep.claim import Claim
+from kerutaprep.claim import Claim, remove_tree
 from kerutaprep.credentials import api_token, git_token
 from kerutaprep.errors import CredentialsError, SettingsError
 from kerutaprep.git.command import (
@@ -95,6 +95,7 @@ class HeadStart:
 
     def _ask_git(self, settings: Checked, claim: Claim) -> None:
         """Fetch where there is no clone yet; of one that is there, ask whether the remote has moved."""
+        os.getcwd()  # git can't work in a directory that is gone; the run's own commands work in one of ours
         url = parse_clone_url(settings.repository_url, local=True)
         login = login_for(url, settings.git_username, lambda: git_token(settings.git_token, settings.git_token_file))
         environment = environment_for(settings, url, login) | marks(claim.identity)
@@ -109,7 +110,11 @@ class HeadStart:
             self._fetch(settings, url, os.path.join(claim.parts, STAGED), environment)
 
     def _fetch(self, settings: Checked, url: CloneURL, git_dir: str, environment: dict[str, str]) -> None:
-        make_git_dir(git_dir, shared=settings.group_write)
+        try:
+            make_git_dir(git_dir, shared=settings.group_write)
+        except OSError:
+            remove_tree(os.path.dirname(git_dir))  # the run makes it again, and tells of what it meets
+            raise
         fetch = command_line(fetch_arguments(url, settings.ref or "HEAD", depth=settings.depth), at=git_dir)
         packets = {"GIT_TRACE_PACKET": os.path.join(git_dir, PACKET_TRACE)}
         self._start(fetch, environment | packets, 0o002 if settings.group_write else -1)

@@ -174,8 +174,9 @@ class Run:
     async def _execute_locked(self, deadline: float) -> PrepResult:
         try:
             with anyio.CancelScope(deadline=deadline) as scope:
-                await stop_abandoned(self._workspace.identity, self._head_start.process_ids)  # the lock is ours
                 try:
+                    # Nobody else's: the lock is ours.
+                    await stop_abandoned(self._workspace.identity, self._head_start.process_ids)
                     await self._run_plan()
                 finally:
                     await self._stop_head_start()
@@ -267,6 +268,9 @@ class Run:
             finally:
                 with anyio.CancelScope(shield=True):
                     await workspace.remove_parts()
+        else:  # stopped before its directories were made sure of, but a head start may have worked among its parts
+            with anyio.CancelScope(shield=True):
+                await workspace.remove_parts()
         return report
 
     def _own_steps(self) -> tuple[Step, ...]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.lowlevel
 
-from kerutaprep.spawn import GRACE_PERIOD, MARKER, OWNER, Spawned, marks
+from kerutaprep.spawn import GRACE_PERIOD, MARKER, OWNER, Spawned, environment_of, marks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -182,7 +182,7 @@ def _family(root: int, marker: str) -> set[int]:
     """A command's root and everything that descends from it, found by session, group, parents and marker."""
     processes = list(_processes())
     related = {p.pid for p in processes if root in (p.pid, p.session, p.group)}
-    marked = {p.pid for p in processes if p.pid not in related and marker.encode() in _environment_of(p.pid)}
+    marked = {p.pid for p in processes if p.pid not in related and marker.encode() in environment_of(p.pid)}
     return _living(processes, _with_descendants(processes, related | marked))
 
 
@@ -213,13 +213,6 @@ def _processes() -> Iterator[_Process]:
             except OSError:
                 continue
             yield _Process(int(entry.name), stat)
-
-
-def _environment_of(pid: int) -> list[bytes]:
-    try:
-        return Path("/proc", str(pid), "environ").read_bytes().split(b"\0")
-    except OSError:
-        return []
 
 
 async def stop(members: Callable[[], set[int]], child: Child | None = None) -> None:
@@ -259,7 +252,7 @@ async def stop_abandoned(owner: str, ours: set[int]) -> None:
         processes = list(_processes())
         spared = _with_descendants(processes, set(ours))
         others = (p for p in processes if p.state not in "ZX" and p.pid not in spared)
-        return {p.pid for p in others if marker in _environment_of(p.pid)}
+        return {p.pid for p in others if marker in environment_of(p.pid)}
 
     await stop(abandoned)
 

@@ -60,7 +60,7 @@ class Spawned:
                 ],
                 setsid=True,
                 setsigmask=[],
-                setsigdef=[signal.SIGPIPE],
+                setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # which Python ignores
             )
         except OSError:
             self.stdout.close()
@@ -87,21 +87,43 @@ class Spawned:
         return self.returncode
 
     def stop(self) -> None:
-        """End its session: SIGTERM, and SIGKILL after the grace period; blocks until it is gone."""
+        """End it and its descendants: SIGTERM, SIGKILL after the grace period; blocks until they are gone."""
         deadline = time.monotonic() + GRACE_PERIOD
-        self._signal(signal.SIGTERM)
-        while self.poll() is None and time.monotonic() < deadline:
+        told: set[int] = set()
+        while living := self._family():
+            late = time.monotonic() >= deadline
+            for pid in living if late else living - told:
+                _signal(pid, signal.SIGKILL if late else signal.SIGTERM)
+            told |= living
+            if time.monotonic() >= deadline + GRACE_PERIOD:
+                break  # not even SIGKILL ends a process that waits for a dead disk
             time.sleep(_POLL)
-        self._signal(signal.SIGKILL)  # what is left of its group too: nobody will wait for that
-        self.wait()
+        self.poll()
         self.stdout.close()
         self.stderr.close()
 
-    def _signal(self, number: signal.Signals) -> None:
-        try:
-            os.killpg(self.pid, number)
-        except (ProcessLookupError, PermissionError):
-            return  # all of them are gone
+    def _family(self) -> set[int]:
+        """Those alive, found by the mark in their environment, in whatever session they are."""
+        mark = f"{MARKER}={self.marker}".encode()
+        marked = {int(name) for name in os.listdir("/proc") if name.isdigit() and mark in environment_of(int(name))}
+        return marked | ({self.pid} if self.poll() is None else set())
+
+
+def environment_of(pid: int) -> list[bytes]:
+    """The environment with which a process was started (proc(5)); nothing for one that has ended."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return file.read().split(b"\0")
+    except OSError:
+        return []
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+        os.kill(pid, signal.SIGCONT)  # a stopped process would not get to see it
+    except (ProcessLookupError, PermissionError):
+        return  # gone meanwhile
 
 
 def _reader(descriptor: int) -> FileIO:

@@ -157,9 +157,9 @@ def api_url(value: str) -> str:
 
 
 def clone_url(value: str) -> str:
-    """A clone URL as it is, with its user info; a local path is one, too."""
-    parse_clone_url(value, local=True)
-    return value
+    """A clone URL as it is, with its user info; a local path is one, too, and made absolute."""
+    local = parse_clone_url(value, local=True).scheme == "file" and "://" not in value
+    return os.path.abspath(value) if local else value
 
 
 def sparse_path(value: str) -> str:

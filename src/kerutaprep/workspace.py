@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from kerutaprep.claim import KERUTA, PARTS_PREFIX, identity_of, make_parts, try_lock
+from kerutaprep.claim import KERUTA, PARTS_PREFIX, identity_of, is_still, make_parts, try_lock
 from kerutaprep.errors import WorkDirError
 from kerutaprep.names import document_file_name
 
@@ -113,17 +113,23 @@ class Workspace:
         """
         descriptor = self._claim.descriptor if self._claim else await anyio.to_thread.run_sync(self._open_root)
         try:
-            self.identity = identity_of(descriptor)
             wait, told = 0.0, -math.inf
-            while not _lock(descriptor, self.root):
+            while not (is_ours := _lock(descriptor, self.root)) or not is_still(str(self.root), descriptor):
+                if is_ours:  # of a directory that its maker has removed, since it was stopped
+                    os.close(descriptor)
+                    descriptor = -1
+                    descriptor = await anyio.to_thread.run_sync(self._open_root)
+                    continue
                 if anyio.current_time() - told >= _QUIET_SECONDS:
                     on_wait()
                     told = anyio.current_time()
                 wait = min(wait + _FIRST_LOOK, _LONGEST_LOOK)
                 await anyio.sleep(wait)
+            self.identity = identity_of(descriptor)
             yield
         finally:
-            os.close(descriptor)
+            if descriptor != -1:
+                os.close(descriptor)
 
     def _open_root(self) -> int:
         with disk_errors("making the work directory", self.root):
