@@ -244,3 +244,13 @@ def alive(pid: int) -> bool:
     except OSError:
         return False
     return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def hang_names(place: Path) -> tuple[Path, dict[str, str]]:
+    """A file that is there once a name was looked up, and an environment in which every look-up takes minutes."""
+    marker = place / "asked"
+    (place / "sitecustomize.py").write_text(
+        "import pathlib, socket, time\n"
+        f"socket.getaddrinfo = lambda *_, **__: (pathlib.Path({str(marker)!r}).touch(), time.sleep(600))\n"
+    )
+    return marker, {**os.environ, "PYTHONPATH": str(place)}

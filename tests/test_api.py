@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from kerutaprep import CredentialsError, PrepError, ProtocolError, TransportErro
 from kerutaprep.api.client import retry_after
 from kerutaprep.api.request import proxy_for
 from kerutaprep.embedded import serve
-from tests.fakes import Fakes, Stage, run_program, status
+from tests.fakes import Fakes, Stage, hang_names, run_program, status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,15 +146,10 @@ async def test_a_proxy_is_used(stage: Stage, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("end", ["signal", "time-out", "deadline"])
 async def test_a_resolver_that_hangs_is_not_waited_for(stage: Stage, end: str) -> None:
     """A name look-up that takes minutes holds up neither a signal nor a time-out."""
-    marker = stage.root / "asked"
-    (stage.root / "sitecustomize.py").write_text(
-        "import pathlib, socket, time\n"
-        f"socket.getaddrinfo = lambda *_, **__: (pathlib.Path({str(marker)!r}).touch(), time.sleep(600))\n"
-    )
+    marker, environment = hang_names(stage.root)
     arguments = {"signal": [], "time-out": ["--connect-timeout", "0.5"], "deadline": ["--deadline", "3"]}[end]
     url = stage.api_url.replace("127.0.0.1", "localhost")
     command = stage.command("--retries", "0", "--api-url", url, *arguments)
-    environment = {**os.environ, "PYTHONPATH": str(stage.root)}
     with anyio.fail_after(60):
         async with await anyio.open_process(command, stderr=subprocess.DEVNULL, env=environment) as program:
             while not marker.exists():

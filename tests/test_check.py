@@ -25,7 +25,7 @@ from kerutaprep.embedded import api_application, make_repository, serve
 from kerutaprep.errors import CredentialsError, NotFoundError, PrepError, TransportError
 from kerutaprep.git import journal
 from kerutaprep.git.target import Target
-from tests.fakes import SCRIPT, Ended, Gate, Stage, alive, body, login, reset, run_git, run_program, status
+from tests.fakes import SCRIPT, Ended, Gate, Stage, alive, body, hang_names, login, reset, run_git, run_program, status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -408,14 +408,9 @@ async def test_a_signal_ends_it_at_once(stage: Stage, number: signal.Signals, co
 @pytest.mark.parametrize("end", ["signal", "time-out", "deadline"])
 async def test_a_resolver_that_hangs_is_not_waited_for(stage: Stage, end: str) -> None:
     """A name look-up that takes minutes holds up neither a signal nor a time-out."""
-    marker = stage.root / "asked"
-    (stage.root / "sitecustomize.py").write_text(
-        "import pathlib, socket, time\n"
-        f"socket.getaddrinfo = lambda *_, **__: (pathlib.Path({str(marker)!r}).touch(), time.sleep(600))\n"
-    )
+    marker, environment = hang_names(stage.root)
     arguments = {"signal": [], "time-out": ["--connect-timeout", "0.5"], "deadline": ["--deadline", "2"]}[end]
     command = _checking(stage.command("--repository-url", stage.repository_url, *arguments))
-    environment = {**os.environ, "PYTHONPATH": str(stage.root)}
     with anyio.fail_after(60):
         async with await anyio.open_process(command, stdout=subprocess.DEVNULL, env=environment) as program:
             while not marker.exists():

@@ -15,7 +15,8 @@ import yaml
 
 from kerutaprep import PrepError, PrepSettings
 from kerutaprep import errors as kerutaprep_errors
-from kerutaprep.options import OPTIONS, parse_arguments
+from kerutaprep.arguments import parse_arguments
+from kerutaprep.options import OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -25,7 +25,7 @@ _CODES = {
     for name, kind in vars(errors).items()
     if isinstance(kind, type) and issubclass(kind, PrepError)
 }
-_OF_SETTINGS = frozenset({"values", "names", "options", "settings"})
+_OF_SETTINGS = frozenset({"arguments", "values", "names", "options", "settings"})
 """Modules in which a ValueError says what is wrong with a setting."""
 _LOGGED = frozenset({"note", "skip", "run_event", "_warn"})
 _COLLECTED = frozenset({"faults", "problems", "reason"})

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerutaprep.options import OPTIONS, options_help, parse_arguments
+from kerutaprep.arguments import parse_arguments
+from kerutaprep.options import OPTIONS, options_help
 from kerutaprep.values import split_list
 
 _FLAGS = {option.flag: option.field for option in OPTIONS if option.flag and option.kind == "value"}

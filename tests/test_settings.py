@@ -10,9 +10,9 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from kerutaprep import PrepSettings
+from kerutaprep.arguments import parse_arguments
 from kerutaprep.errors import CredentialsError, SettingsError
 from kerutaprep.masking import MASK
-from kerutaprep.options import parse_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,10 +11,11 @@ import signal
 import sys
 
 from kerutaprep._version import __version__
+from kerutaprep.arguments import parse_arguments
 from kerutaprep.errors import InternalError, PrepError, SettingsError
 from kerutaprep.headstart import Checked, HeadStart, is_traced
 from kerutaprep.lastwords import leave_in_pod, say_last, write_line
-from kerutaprep.options import check_all, options_help, parse_arguments
+from kerutaprep.options import check_all, options_help
 
 TYPE_CHECKING = False  # typing is not imported before git is on its way
 if TYPE_CHECKING:
